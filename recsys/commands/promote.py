@@ -1,0 +1,125 @@
+"""`python -m recsys promote`: judge a challenger against the champion, or bring the old one back."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+from recsys.entry import hydra_command
+from recsys.promotion import (
+    PerUser,
+    PromotionRules,
+    Verdict,
+    append_promotion,
+    champion_path,
+    judge,
+    rollback,
+    switch_champion,
+)
+from recsys.schema import InputError, Split, Table
+
+
+class Evaluator(Protocol):
+    """A bundle's figures, user by user, on the feature tables in a folder at a cut."""
+
+    def __call__(self, *, bundle_dir: Path, tables_dir: Path, cut: int) -> PerUser: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromoteSettings:
+    """`models_dir` and `tables_dir` are those of the one data set."""
+
+    challenger: str
+    models_dir: Path
+    tables_dir: Path
+    rules: PromotionRules
+
+
+def promote(settings: PromoteSettings, evaluate: Evaluator) -> Verdict:
+    """Judge, write the verdict down, and switch the champion if it holds.
+
+    Raises InputError where the challenger is no bundle of this data set or is the champion already.
+    """
+    challenger_dir = _bundle_dir(settings.models_dir, settings.challenger)
+    champion_dir = champion_path(settings.models_dir)
+    if champion_dir == challenger_dir:
+        raise InputError(f"{challenger_dir.name} is the champion already; name another challenger")
+    tables_dir = settings.tables_dir.resolve()  # `latest` may move on between the two evaluations
+    cut = _test_cut(tables_dir)
+    champion = None
+    if champion_dir is not None:
+        champion = evaluate(bundle_dir=champion_dir, tables_dir=tables_dir, cut=cut)
+    challenger = evaluate(bundle_dir=challenger_dir, tables_dir=tables_dir, cut=cut)
+    verdict = judge(challenger=challenger, champion=champion, rules=settings.rules)
+    if champion_path(settings.models_dir) != champion_dir:
+        raise InputError("another champion was promoted in the meantime; run again to be judged against it")
+    _record(
+        settings.models_dir,
+        challenger=challenger_dir.name,
+        champion=champion_dir.name if champion_dir else None,
+        verdict="promoted" if verdict.promote else "refused",
+        reasons=list(verdict.reasons),
+        table_version=challenger.table_version,
+        split_hash=challenger.split_hash,
+        cut=cut,
+    )
+    if verdict.promote:
+        switch_champion(settings.models_dir, challenger_dir)
+    return verdict
+
+
+def roll_back(models_dir: Path) -> tuple[str, str]:
+    """Bring the previous champion back and write that down; names of (champion now, champion until now)."""
+    now, before = rollback(models_dir)
+    _record(models_dir, challenger=now, champion=before, verdict="rolled back", reasons=["asked for"])
+    return now, before
+
+
+def _record(models_dir: Path, **entry: Any) -> None:
+    append_promotion(models_dir, {"time": datetime.now(UTC).isoformat(timespec="seconds"), **entry})
+
+
+def _bundle_dir(models_dir: Path, challenger: str) -> Path:
+    """The challenger's folder, given by its name in `models_dir` or by a path."""
+    for path in (models_dir / challenger, Path(challenger)):
+        if challenger and path.is_dir():
+            if path.resolve().parent != models_dir.resolve():
+                raise InputError(f"{path} lies outside {models_dir}; move the bundle there first")
+            return path.resolve()
+    raise InputError(f"there is no bundle {challenger!r} in {models_dir}; name one with challenger=NAME")
+
+
+def _test_cut(tables_dir: Path) -> int:
+    path = tables_dir / Table.METADATA
+    if not path.is_file():
+        raise InputError(f"{tables_dir} holds no feature tables; build them with python -m spark_jobs")
+    try:
+        return int(json.loads(path.read_text(encoding="utf-8"))["split"]["cuts"][Split.TEST])
+    except (ValueError, KeyError, TypeError):
+        raise InputError(f"{path} names no test cut; build the feature tables again") from None
+
+
+@hydra_command("promote")
+def main(cfg: Any) -> None:
+    models_dir = Path(cfg.models_dir) / cfg.dataset.name
+    if cfg.rollback:
+        now, before = roll_back(models_dir)
+        print(f"champion: {now} (was {before})")
+        return
+    from recsys.evaluation import per_user
+
+    settings = PromoteSettings(
+        challenger=cfg.challenger or "",
+        models_dir=models_dir,
+        tables_dir=Path(cfg.features_dir) / cfg.dataset.name / Table.LATEST,
+        rules=PromotionRules(**cfg.rules),
+    )
+    verdict = promote(settings, per_user)
+    print(f"{'promoted' if verdict.promote else 'refused'}: {cfg.challenger}")
+    for reason in verdict.reasons:
+        print(f"  {reason}")
+    if not verdict.promote:
+        raise SystemExit(1)

@@ -1,0 +1,253 @@
+"""Draw slates of items, with the propensity of every choice.
+
+The stochastic policy is Plackett-Luce with an exploration floor: slot by slot, without replacement, the item
+in slot k given the slots before has the propensity
+
+    (1 - floor) * softmax(score / temperature over the remaining candidates) + floor / (number remaining)
+
+(R. L. Plackett, The Analysis of Permutations, 1975; R. D. Luce, Individual Choice Behavior, 1959). The
+deterministic policy shows the best-scored candidates in order, each with propensity 1.
+
+Legend: B users, V items (column 0 is padding), N candidates, K slots.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from recsys.schema import PAD, InputError
+
+PLACKETT_LUCE = "plackett_luce"
+DETERMINISTIC = "deterministic"
+
+# Scores worked on at once; a slate does not depend on it, only the memory does (about 100 MB).
+_SCORES_PER_BLOCK = 2**21
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicyConfig:
+    """How slates are drawn. Raises InputError where the settings contradict each other.
+
+    `temperature` divides the scores as they are handed in. `exploration_floor` is the share of each slot's
+    probability that is spread evenly over the remaining candidates. `num_candidates` keeps that many
+    best-scored items per user (None: all). `seed` chooses the draws and is no part of the policy's identity.
+    """
+
+    kind: str
+    slate_size: int
+    temperature: float = 1.0
+    exploration_floor: float = 0.0
+    num_candidates: int | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.kind not in (PLACKETT_LUCE, DETERMINISTIC):
+            raise InputError(f"policy.kind={self.kind!r} is unknown; use {PLACKETT_LUCE} or {DETERMINISTIC}")
+        if self.slate_size < 1:
+            raise InputError(f"policy.slate_size={self.slate_size} shows nothing; set it to 1 or more")
+        if not (math.isfinite(self.temperature) and self.temperature > 0):
+            raise InputError(f"policy.temperature={self.temperature} must be finite and above 0")
+        if not 0 <= self.exploration_floor <= 1:
+            raise InputError(f"policy.exploration_floor={self.exploration_floor} must lie in 0..1")
+        if self.is_deterministic and self.exploration_floor > 0:
+            raise InputError(
+                f"policy.exploration_floor={self.exploration_floor} explores but policy.kind is "
+                f"{DETERMINISTIC}; set it to 0 or use {PLACKETT_LUCE}"
+            )
+        if self.num_candidates is not None and self.num_candidates < self.slate_size:
+            raise InputError(
+                f"policy.num_candidates={self.num_candidates} cannot fill "
+                f"policy.slate_size={self.slate_size}; raise it or set it to null"
+            )
+        if self.seed < 0:
+            raise InputError(f"policy.seed={self.seed} must be 0 or more")
+
+    @property
+    def is_deterministic(self) -> bool:
+        return self.kind == DETERMINISTIC
+
+    def version(self, *, bundle_fingerprint: str) -> str:
+        """Name of the policy: its kind and 12 hex digits of all that fixes its probabilities."""
+        parts = [bundle_fingerprint, self.kind, self.slate_size, self.num_candidates]
+        if not self.is_deterministic:
+            parts += [float(self.temperature), float(self.exploration_floor)]
+        digest = hashlib.sha256(repr(parts).encode()).hexdigest()
+        return f"{self.kind}-{digest[:12]}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Slates:
+    """What each user is shown. A slot that no candidate was left for has item 0, score nan, propensity nan.
+
+    `propensity_BK` is that of the item in its slot given the slots before; a slate's is its row's product.
+    `candidates_hash_B` is the SHA-256 of the user's candidates: ascending item_index as little-endian int32.
+    """
+
+    item_BK: np.ndarray  # int32
+    score_BK: np.ndarray  # float32
+    propensity_BK: np.ndarray  # float64
+    candidates_hash_B: tuple[str, ...]
+    is_deterministic: bool
+
+    @property
+    def mask_BK(self) -> np.ndarray:
+        """bool, True where a slot holds an item."""
+        return self.item_BK != PAD
+
+
+def draw_slates(
+    *, scores_BV: np.ndarray, user_index_B: np.ndarray, config: PolicyConfig, occasion: int = 0
+) -> Slates:
+    """One slate for each user.
+
+    `scores_BV` is floating point with -inf for every item that must not be shown, padding (column 0)
+    included. The draws are keyed by (config.seed, occasion, user_index), so a slate does not depend on the
+    batch it is drawn in; pass another `occasion` (a timestamp) each time a user comes back, or the same luck
+    returns too. Raises InputError where a score is nan or +inf.
+    """
+    assert scores_BV.shape[0] == len(user_index_B)
+    _check_scores(scores_BV, user_index_B)
+    rows = max(1, _SCORES_PER_BLOCK // max(1, scores_BV.shape[1]))
+    blocks = [
+        _draw_block(scores_BV[start : start + rows], user_index_B[start : start + rows], config, occasion)
+        for start in range(0, max(1, len(user_index_B)), rows)
+    ]
+    return Slates(
+        item_BK=np.concatenate([block.item_BK for block in blocks]),
+        score_BK=np.concatenate([block.score_BK for block in blocks]),
+        propensity_BK=np.concatenate([block.propensity_BK for block in blocks]),
+        candidates_hash_B=tuple(digest for block in blocks for digest in block.candidates_hash_B),
+        is_deterministic=config.is_deterministic,
+    )
+
+
+def slate_propensities(*, scores_BV: np.ndarray, item_BK: np.ndarray, config: PolicyConfig) -> np.ndarray:
+    """float64 (B, K): the propensity this policy gives to each item of given slates, given the slots before.
+
+    0 where the policy would never show the item there; nan in empty slots (item 0) and after a 0 in its row.
+    """
+    item_BN, score_BN = _top_candidates(scores_BV, config.num_candidates)
+
+    def pick_given(slot: int, propensity_BN: np.ndarray) -> np.ndarray:
+        found_BN = (item_BN == item_BK[:, slot, None]) & (item_BK[:, slot, None] != PAD)
+        return np.where(found_BN.any(axis=1), found_BN.argmax(axis=1), -1)
+
+    _, propensity_BK = _fill_slots(score_BN, config, item_BK.shape[1], pick_given)
+    missing_BK = np.isnan(propensity_BK) & (item_BK != PAD)
+    first_BK = missing_BK & (np.cumsum(missing_BK, axis=1) == 1)
+    return np.where(first_BK, 0.0, propensity_BK)
+
+
+def _draw_block(
+    scores_BV: np.ndarray, user_index_B: np.ndarray, config: PolicyConfig, occasion: int
+) -> Slates:
+    item_BN, score_BN = _top_candidates(scores_BV, config.num_candidates)
+    uniform_BK = _uniforms(config.seed, occasion, user_index_B, config.slate_size)
+
+    def pick_by_chance(slot: int, propensity_BN: np.ndarray) -> np.ndarray:
+        cumulative_BN = np.cumsum(propensity_BN, axis=1)
+        total_B = cumulative_BN[:, -1]
+        # Strictly below the total, so that rounding cannot run past the last candidate.
+        target_B = np.minimum(uniform_BK[:, slot] * total_B, np.nextafter(total_B, 0))
+        return np.where(total_B > 0, (cumulative_BN <= target_B[:, None]).sum(axis=1), -1)
+
+    pick_BK, propensity_BK = _fill_slots(score_BN, config, config.slate_size, pick_by_chance)
+    return Slates(
+        item_BK=np.where(pick_BK >= 0, np.take_along_axis(item_BN, pick_BK, axis=1), PAD).astype(np.int32),
+        score_BK=np.where(pick_BK >= 0, np.take_along_axis(score_BN, pick_BK, axis=1), np.nan).astype(
+            np.float32
+        ),
+        propensity_BK=propensity_BK,
+        candidates_hash_B=_candidates_hashes(item_BN, score_BN),
+        is_deterministic=config.is_deterministic,
+    )
+
+
+def _fill_slots(
+    score_BN: np.ndarray,
+    config: PolicyConfig,
+    num_slots: int,
+    pick: Callable[[int, np.ndarray], np.ndarray],
+) -> tuple[np.ndarray, np.ndarray]:
+    """Walk the slots; `pick(slot, propensity_BN)` names each row's candidate, negative for none.
+
+    Returns the picks (-1 for none) and their propensities (nan for none), both (B, K). A row without a pick
+    gets none in the slots after it either.
+    """
+    num_users, num_candidates = score_BN.shape
+    remaining_BN = np.isfinite(score_BN)
+    pick_BK = np.full((num_users, num_slots), -1)
+    propensity_BK = np.full((num_users, num_slots), np.nan)
+    rows_B = np.arange(num_users)
+    for slot in range(min(num_slots, num_candidates)):
+        propensity_BN = _slot_propensities(score_BN, remaining_BN, config)
+        pick_B = pick(slot, propensity_BN)
+        propensity_B = propensity_BN[rows_B, pick_B]
+        picked_B = (pick_B >= 0) & (propensity_B > 0)
+        pick_BK[picked_B, slot] = pick_B[picked_B]
+        propensity_BK[picked_B, slot] = propensity_B[picked_B]
+        remaining_BN[rows_B[picked_B], pick_B[picked_B]] = False
+        remaining_BN[~picked_B] = False
+    return pick_BK, propensity_BK
+
+
+def _slot_propensities(score_BN: np.ndarray, remaining_BN: np.ndarray, config: PolicyConfig) -> np.ndarray:
+    """float64 (B, N): each candidate's propensity in the next slot; rows sum to 1, or to 0 with none left."""
+    if config.is_deterministic:  # candidates come best first
+        return (remaining_BN & (np.cumsum(remaining_BN, axis=1) == 1)).astype(np.float64)
+    logit_BN = np.where(remaining_BN, score_BN / config.temperature, -np.inf)
+    best_B1 = logit_BN.max(axis=1, keepdims=True)
+    weight_BN = np.exp(logit_BN - np.where(np.isfinite(best_B1), best_B1, 0.0))
+    # The last cumulative sum, unlike sum(), adds in one order whatever the batch.
+    total_B1 = np.maximum(np.cumsum(weight_BN, axis=1)[:, -1:], 1.0)  # the best one weighs 1
+    num_remaining_B1 = np.maximum(remaining_BN.sum(axis=1, keepdims=True), 1)
+    floor = config.exploration_floor
+    return (1 - floor) * weight_BN / total_B1 + floor * remaining_BN / num_remaining_B1
+
+
+def _top_candidates(scores_BV: np.ndarray, num_candidates: int | None) -> tuple[np.ndarray, np.ndarray]:
+    """The best-scored items of each row, best first, ties by lower index: item_BN, score_BN (float64)."""
+    num_users, num_items = scores_BV.shape
+    size = num_items if num_candidates is None else min(num_candidates, num_items)
+    threshold_B1 = np.partition(scores_BV, num_items - size, axis=1)[:, num_items - size, None]
+    above_BV = scores_BV > threshold_B1
+    tied_BV = scores_BV == threshold_B1
+    free_B1 = size - above_BV.sum(axis=1, keepdims=True)
+    kept_BV = above_BV | (tied_BV & (np.cumsum(tied_BV, axis=1) <= free_B1))
+    item_BN = np.nonzero(kept_BV)[1].reshape(num_users, size)
+    score_BN = np.take_along_axis(scores_BV, item_BN, axis=1).astype(np.float64)
+    order_BN = np.argsort(-score_BN, axis=1, kind="stable")
+    return np.take_along_axis(item_BN, order_BN, axis=1), np.take_along_axis(score_BN, order_BN, axis=1)
+
+
+def _uniforms(seed: int, occasion: int, user_index_B: np.ndarray, num_slots: int) -> np.ndarray:
+    """float64 (B, K) in [0, 1): a counter-based stream of its own for each (seed, occasion, user)."""
+    uniform_BK = np.empty((len(user_index_B), num_slots))
+    counter = np.array([0, occasion, 0, 0], dtype=np.uint64)
+    for row, user_index in enumerate(user_index_B):
+        stream = np.random.Philox(key=np.array([seed, user_index], dtype=np.uint64), counter=counter)
+        uniform_BK[row] = np.random.Generator(stream).random(num_slots)
+    return uniform_BK
+
+
+def _candidates_hashes(item_BN: np.ndarray, score_BN: np.ndarray) -> tuple[str, ...]:
+    finite_BN = np.isfinite(score_BN)
+    return tuple(
+        hashlib.sha256(np.sort(item_N[finite_N]).astype("<i4").tobytes()).hexdigest()
+        for item_N, finite_N in zip(item_BN, finite_BN, strict=True)
+    )
+
+
+def _check_scores(scores_BV: np.ndarray, user_index_B: np.ndarray) -> None:
+    assert not np.isfinite(scores_BV[:, PAD]).any(), "column 0 is padding and must be -inf"
+    bad_B = ~(scores_BV < np.inf).all(axis=1)
+    if bad_B.any():
+        raise InputError(
+            f"scores of user_index {user_index_B[bad_B.argmax()]} hold nan or +inf; the model did not train: "
+            "look at its loss before serving it"
+        )

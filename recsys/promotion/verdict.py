@@ -1,0 +1,171 @@
+"""Whether a challenger may take the champion's place: the rules, and the reasons.
+
+Legend: U users.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from recsys.metrics.interval import paired_difference, paired_statistic_difference
+from recsys.metrics.value import normalised_gini, total_bias
+from recsys.schema import InputError
+
+
+class PerUser(Protocol):
+    """One bundle's figures for every user of one cut.
+
+    `ndcg10_U` is nan for a user without targets; `spend_actual_U` is nan where the horizon was not observed
+    to its end. The two spend arrays are None where the data set has no money.
+    """
+
+    @property
+    def cut(self) -> int: ...
+    @property
+    def table_version(self) -> str: ...
+    @property
+    def split_hash(self) -> str: ...
+    @property
+    def user_index_U(self) -> np.ndarray: ...
+    @property
+    def ndcg10_U(self) -> np.ndarray: ...
+    @property
+    def spend_actual_U(self) -> np.ndarray | None: ...
+    @property
+    def spend_predicted_U(self) -> np.ndarray | None: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromotionRules:
+    """What a challenger may lose; conf/promote.yaml says how each is meant."""
+
+    ndcg_relative_margin: float
+    gini_margin: float
+    max_abs_bias: float
+    min_users: int
+    num_resamples: int
+    seed: int
+
+    def __post_init__(self) -> None:
+        for name in ("ndcg_relative_margin", "gini_margin", "max_abs_bias"):
+            if not (math.isfinite(getattr(self, name)) and getattr(self, name) >= 0):
+                raise InputError(f"rules.{name}={getattr(self, name)} must be 0 or more")
+        for name in ("min_users", "num_resamples"):
+            if getattr(self, name) < 1:
+                raise InputError(f"rules.{name}={getattr(self, name)} must be 1 or more")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """`reasons` has a sentence for every rule looked at, those that failed first."""
+
+    promote: bool
+    reasons: tuple[str, ...]
+
+
+def judge(*, challenger: PerUser, champion: PerUser | None, rules: PromotionRules) -> Verdict:
+    """Non-inferiority of the challenger, by paired bootstrap over users (see conf/promote.yaml).
+
+    `champion` None: the first one is promoted without a comparison, if its figures are finite.
+    """
+    broken = _broken_figures(challenger)
+    if broken:
+        return Verdict(False, (broken,))
+    if champion is None:
+        return Verdict(True, ("there is no champion yet: promoted without a comparison",))
+    mismatch = _mismatch(challenger, champion)
+    if mismatch:
+        return Verdict(False, (f"cannot be compared: {mismatch}",))
+    outcomes = [_judge_ndcg(challenger, champion, rules), *_judge_value(challenger, champion, rules)]
+    failed = tuple(reason for holds, reason in outcomes if not holds)
+    held = tuple(reason for holds, reason in outcomes if holds)
+    return Verdict(not failed, failed + held)
+
+
+def _broken_figures(challenger: PerUser) -> str | None:
+    if np.isinf(challenger.ndcg10_U).any() or np.isnan(challenger.ndcg10_U).all():
+        return "the challenger's NDCG@10 is not finite: the model did not train"
+    predicted_U = challenger.spend_predicted_U
+    if predicted_U is not None and not np.isfinite(predicted_U).all():
+        return "the challenger's predicted spend is not finite: the model did not train"
+    return None
+
+
+def _mismatch(challenger: PerUser, champion: PerUser) -> str | None:
+    """Why the two cannot be compared user by user, if so."""
+    for name, mine, theirs in (
+        ("table version", challenger.table_version, champion.table_version),
+        ("split", challenger.split_hash, champion.split_hash),
+        ("cut", challenger.cut, champion.cut),
+    ):
+        if mine != theirs:
+            return f"the challenger was evaluated on {name} {mine}, the champion on {theirs}"
+    if not np.array_equal(challenger.user_index_U, champion.user_index_U):
+        return "the two were evaluated on different users"
+    if not np.array_equal(np.isnan(challenger.ndcg10_U), np.isnan(champion.ndcg10_U)):
+        return "the two have ranking targets for different users"
+    if (
+        challenger.spend_actual_U is not None
+        and champion.spend_actual_U is not None
+        and not np.array_equal(challenger.spend_actual_U, champion.spend_actual_U, equal_nan=True)
+    ):
+        return "the two were evaluated against different actual spend"
+    return None
+
+
+def _judge_ndcg(challenger: PerUser, champion: PerUser, rules: PromotionRules) -> tuple[bool, str]:
+    has_targets_U = ~np.isnan(champion.ndcg10_U)
+    num_users = int(has_targets_U.sum())
+    if num_users < rules.min_users:
+        return False, f"NDCG@10: {num_users} users have targets, fewer than min_users={rules.min_users}"
+    a_U, b_U = challenger.ndcg10_U[has_targets_U], champion.ndcg10_U[has_targets_U]
+    difference = paired_difference(a_U, b_U, num_resamples=rules.num_resamples, seed=rules.seed)
+    margin = rules.ndcg_relative_margin * float(b_U.mean())
+    return difference.low >= -margin, (
+        f"NDCG@10: {a_U.mean():.4f} against {b_U.mean():.4f}, difference {difference.value:+.4f} "
+        f"[{difference.low:+.4f}, {difference.high:+.4f}], may lose {margin:.4f}"
+    )
+
+
+def _judge_value(challenger: PerUser, champion: PerUser, rules: PromotionRules) -> list[tuple[bool, str]]:
+    if challenger.spend_predicted_U is None or challenger.spend_actual_U is None:
+        if champion.spend_predicted_U is None:
+            return [(True, "value: none in this data set, not judged")]
+        return [(False, "value: the challenger predicts none, the champion does")]
+    observed_U = np.isfinite(challenger.spend_actual_U)
+    if (num_users := int(observed_U.sum())) < rules.min_users:
+        return [(False, f"value: {num_users} users were observed, fewer than min_users={rules.min_users}")]
+    actual_U, mine_U = challenger.spend_actual_U[observed_U], challenger.spend_predicted_U[observed_U]
+    if champion.spend_predicted_U is None:
+        return [_judge_bias(actual_U, mine_U, None, rules)]
+    theirs_U = champion.spend_predicted_U[observed_U]
+    if not np.isfinite(theirs_U).all():
+        return [_judge_bias(actual_U, mine_U, None, rules)]
+    return [_judge_gini(actual_U, mine_U, theirs_U, rules), _judge_bias(actual_U, mine_U, theirs_U, rules)]
+
+
+def _judge_gini(
+    actual_U: np.ndarray, mine_U: np.ndarray, theirs_U: np.ndarray, rules: PromotionRules
+) -> tuple[bool, str]:
+    difference = paired_statistic_difference(
+        normalised_gini, actual_U, mine_U, theirs_U, num_resamples=rules.num_resamples, seed=rules.seed
+    )
+    return difference.low >= -rules.gini_margin, (
+        f"value Gini: {normalised_gini(actual_U, mine_U):.4f} against "
+        f"{normalised_gini(actual_U, theirs_U):.4f}, difference {difference.value:+.4f} "
+        f"[{difference.low:+.4f}, {difference.high:+.4f}], may lose {rules.gini_margin:.4f}"
+    )
+
+
+def _judge_bias(
+    actual_U: np.ndarray, mine_U: np.ndarray, theirs_U: np.ndarray | None, rules: PromotionRules
+) -> tuple[bool, str]:
+    mine = total_bias(actual_U, mine_U)
+    theirs = None if theirs_U is None else total_bias(actual_U, theirs_U)
+    limit = rules.max_abs_bias if theirs is None else max(rules.max_abs_bias, abs(theirs))
+    against = "a champion that predicts none" if theirs is None else f"{theirs:+.1%}"
+    return abs(mine) <= limit, f"value bias: {mine:+.1%} against {against}, may reach {limit:.1%} either way"

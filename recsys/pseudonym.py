@@ -1,0 +1,72 @@
+"""Keyed pseudonyms for user ids, and where the key comes from. Standard library only.
+
+The key is the UTF-8 text of `RECSYS_HMAC_KEY`, else the content of the file that `RECSYS_HMAC_KEY_FILE` names
+(white space at its ends stripped), else the marked demo key, which protects nobody. Its version is
+`RECSYS_HMAC_KEY_VERSION`, else derived from the secret, so that tables made under two keys can be told apart.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from recsys.schema import InputError
+
+KEY_VARIABLE = "RECSYS_HMAC_KEY"
+KEY_FILE_VARIABLE = "RECSYS_HMAC_KEY_FILE"
+KEY_VERSION_VARIABLE = "RECSYS_HMAC_KEY_VERSION"
+
+DEMO_SECRET = b"recsys-demo-key-not-secret"
+DEMO_VERSION = "demo-1"
+
+
+@dataclass(frozen=True)
+class Key:
+    """A pseudonymisation key. `repr` and `str` never show the secret."""
+
+    secret: bytes = field(repr=False)
+    version: str
+    is_demo: bool
+
+
+def load_key(environment: Mapping[str, str] | None = None) -> Key:
+    """The key by the rule in this file's head; `environment` defaults to the process's own.
+
+    Raises InputError where a key is named but empty or unreadable: falling back to the demo key then would
+    publish pseudonyms that anybody can reverse.
+    """
+    environment = os.environ if environment is None else environment
+    secret = _secret(environment)
+    if secret is None:
+        return Key(secret=DEMO_SECRET, version=DEMO_VERSION, is_demo=True)
+    version = environment.get(KEY_VERSION_VARIABLE) or hashlib.sha256(b"version:" + secret).hexdigest()[:8]
+    return Key(secret=secret, version=version, is_demo=False)
+
+
+def pseudonym(user_id: str, key: Key) -> str:
+    """HMAC-SHA256 of the UTF-8 user id under the key (RFC 2104), as 64 hex digits."""
+    return hmac.digest(key.secret, user_id.encode("utf-8"), "sha256").hex()
+
+
+def _secret(environment: Mapping[str, str]) -> bytes | None:
+    """The secret's bytes, or None where neither variable is set."""
+    if KEY_VARIABLE in environment:
+        secret = environment[KEY_VARIABLE].encode("utf-8")
+        if not secret.strip():
+            raise InputError(f"{KEY_VARIABLE} is empty; set it to the secret or unset it")
+        return secret
+    if KEY_FILE_VARIABLE not in environment:
+        return None
+    path = environment[KEY_FILE_VARIABLE]
+    try:
+        with open(path, "rb") as file:
+            secret = file.read().strip()
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise InputError(f"{KEY_FILE_VARIABLE} names {path!r}: {reason}; point it at the key file") from None
+    if not secret:
+        raise InputError(f"{KEY_FILE_VARIABLE} names {path!r}, which is empty; put the secret into it")
+    return secret

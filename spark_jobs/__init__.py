@@ -1,0 +1,1 @@
+"""Raw event logs -> checked, versioned feature tables. Pure steps; only `job` reads and writes."""

@@ -1,0 +1,38 @@
+"""`python -m spark_jobs dataset=NAME`: raw event logs -> features/NAME/<version>."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+from recsys.entry import hydra_command
+from recsys.schema import Table
+from spark_jobs.settings import JobSettings, read_settings
+
+
+@hydra_command("spark_jobs")
+def main(cfg: Any) -> None:
+    """Build and publish the feature tables of one data set."""
+    from omegaconf import OmegaConf
+
+    settings = read_settings(JobSettings, OmegaConf.to_container(cfg, resolve=True))  # type: ignore[arg-type]
+    from spark_jobs.job import build
+    from spark_jobs.session import start_session
+
+    started = time.monotonic()
+    spark = start_session(settings.spark)
+    try:
+        version = build(settings, spark, show_progress=True)
+    finally:
+        spark.stop()
+    counts = json.loads((version / Table.METADATA).read_text(encoding="utf-8"))["row_counts"]
+    print(
+        f"{version}: {counts['rows_in']:,} rows in, {counts['rows_kept']:,} kept,"
+        f" {counts['quarantined']:,} quarantined, {counts['duplicates']:,} duplicates"
+        f" ({time.monotonic() - started:.0f} s)"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,30 @@
+"""Column names that live only inside spark_jobs, between the raw files and the published tables."""
+
+from __future__ import annotations
+
+from recsys.schema import Column
+
+
+class Event:
+    """A row of the log after normalising. One row is one line: a user, an item, a type, a time."""
+
+    USER_ID = "user_id"  # string, raw; gone after pseudonymising
+    USER_KEY = Column.USER_KEY
+    ITEM_ID = Column.ITEM_ID
+    EVENT_TYPE = Column.EVENT_TYPE  # string name
+    TYPE_INDEX = "event_type_index"  # int32, what the histories call event_type
+    TIMESTAMP = Column.TIMESTAMP
+    ORDER_ID = "order_id"  # string
+    QUANTITY = "quantity"  # float64, returns positive
+    UNIT_PRICE = "unit_price"  # float64
+    VALUE = Column.VALUE  # float64, returns positive until they are matched
+    TEXT = Column.TEXT
+    PROFILE = "profile__"  # prefix of one string column per profile fact
+
+    REASON = Column.REASON  # why a row is not kept; null = kept
+    EVENT_ID = "event_id"  # int64, names a row within one run
+    RETURNED_AT = Column.RETURNED_AT
+    ANCHOR = "anchor_timestamp"  # the purchase's time: a return's partner, else the event's own
+    POSITION = "position"  # int32, place in the user's history, from 1
+
+    BARE = (USER_KEY, ITEM_ID, EVENT_TYPE, TIMESTAMP, ORDER_ID, QUANTITY, UNIT_PRICE, VALUE, TEXT)

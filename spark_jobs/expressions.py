@@ -1,0 +1,68 @@
+"""Columns as a data set's YAML names them: a name or a Spark SQL expression, checked for its type."""
+
+from __future__ import annotations
+
+from pyspark.errors import AnalysisException, ParseException
+from pyspark.sql import Column as SparkColumn
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+from pyspark.sql import types as T
+
+from recsys.schema import InputError
+
+
+def find_column(frame: DataFrame, text: str, *, setting: str, path: str) -> tuple[SparkColumn, T.DataType]:
+    """The column or expression `text` over `frame` and its type; InputError names `setting` and `path`."""
+    column = F.col(f"`{text}`") if text in frame.columns else F.expr(text)
+    try:
+        return column, frame.select(column.alias("x")).schema["x"].dataType
+    except ParseException:
+        raise InputError(
+            f"{setting}: {text!r} is neither a column of {path} nor Spark SQL; mend it"
+        ) from None
+    except AnalysisException as error:
+        missing = (error.getMessageParameters() or {}).get("objectName")
+        if missing:
+            raise InputError(
+                f"{setting}: {path} has no column {missing.replace('`', '')!r};"
+                f" it has {', '.join(frame.columns)}"
+            ) from None
+        detail = str(error).split(";")[0].splitlines()[0]
+        raise InputError(f"{setting}: {text!r} does not work on {path}: {detail}") from None
+
+
+def text_column(frame: DataFrame, text: str, *, setting: str, path: str) -> SparkColumn:
+    """As trimmed text; blank becomes null."""
+    column, kind = find_column(frame, text, setting=setting, path=path)
+    if isinstance(kind, T.ArrayType | T.MapType | T.StructType | T.BinaryType):
+        raise InputError(
+            f"{setting}: {text!r} in {path} is {kind.simpleString()}; it must be text or a number"
+        )
+    trimmed = F.trim(column.cast("string"))
+    return F.when(trimmed != "", trimmed)
+
+
+def number_column(frame: DataFrame, text: str, *, setting: str, path: str, loose: bool) -> SparkColumn:
+    """As float64. Text counts only where `loose` (CSV, JSON); what cannot be read becomes null."""
+    column, kind = find_column(frame, text, setting=setting, path=path)
+    if isinstance(kind, T.NumericType):
+        return column.cast("double")
+    if loose and isinstance(kind, T.StringType | T.NullType):
+        return F.trim(column).try_cast("double")
+    raise InputError(f"{setting}: {text!r} in {path} is {kind.simpleString()}; it must be a number")
+
+
+def seconds_column(frame: DataFrame, text: str, *, setting: str, path: str, loose: bool) -> SparkColumn:
+    """As int64 Unix seconds, UTC. Whole numbers are taken as they are; unreadable text becomes null."""
+    column, kind = find_column(frame, text, setting=setting, path=path)
+    if isinstance(kind, T.IntegralType):
+        return column.cast("long")
+    if isinstance(kind, T.TimestampType | T.TimestampNTZType | T.DateType):
+        return F.unix_seconds(column.cast("timestamp"))
+    if loose and isinstance(kind, T.StringType):
+        whole = F.trim(column).try_cast("long")
+        return F.coalesce(whole, F.unix_seconds(F.trim(column).try_cast("timestamp")))
+    raise InputError(
+        f"{setting}: {text!r} in {path} is {kind.simpleString()}; it must be a"
+        " timestamp, a date or whole seconds"
+    )

@@ -1,0 +1,1 @@
+"""Kept events -> the feature tables of `recsys.schema`."""

@@ -1,0 +1,38 @@
+"""Each user's events once, in stable order, cut into rows of at most `window_events`."""
+
+from __future__ import annotations
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from recsys.schema import Column
+from spark_jobs.columns import Event
+
+# list column: (column of an event, type)
+LISTS = {
+    Column.ITEM_INDEX: (Column.ITEM_INDEX, "int"),
+    Column.EVENT_TYPE: (Event.TYPE_INDEX, "int"),
+    Column.TIMESTAMP: (Event.TIMESTAMP, "long"),
+    Column.VALUE: (Event.VALUE, "double"),
+    Column.RETURNED_AT: (Event.RETURNED_AT, "long"),
+}
+
+
+def histories(events: DataFrame, users: DataFrame, *, window_events: int) -> DataFrame:
+    """One row per (user, window), with aligned list columns; `users` gives key and first sight."""
+    window_index = F.floor((F.col(Event.POSITION) - 1) / window_events).cast("int")
+    lists = [F.col(column).cast(kind).alias(name) for name, (column, kind) in LISTS.items()]
+    entry = F.struct(Event.POSITION, *lists)
+    rows = (
+        events.withColumn(Column.WINDOW_INDEX, window_index)
+        .groupBy(Column.USER_INDEX, Column.WINDOW_INDEX)
+        .agg(F.array_sort(F.collect_list(entry)).alias("entries"))
+    )
+    return rows.join(users, on=Column.USER_INDEX, how="inner").select(
+        Column.USER_INDEX,
+        Column.USER_KEY,
+        Column.FIRST_SEEN,
+        Column.WINDOW_INDEX,
+        F.size("entries").alias(Column.NUM_EVENTS),
+        *[F.col(f"entries.{name}").alias(name) for name in LISTS],
+    )

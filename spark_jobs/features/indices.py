@@ -1,0 +1,112 @@
+"""Outside ids -> indices from 1, in order of first sight; an id keeps its index for ever."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from pyspark.sql import DataFrame, Window
+from pyspark.sql import functions as F
+
+from recsys.schema import Column
+from spark_jobs.columns import Event
+from spark_jobs.session import pin
+from spark_jobs.steps.order import stable_key
+
+
+@dataclass(frozen=True, kw_only=True)
+class Indexed:
+    """Kept events with indices and positions, and the id maps they came from."""
+
+    events: DataFrame
+    users: DataFrame  # user_key, user_index, first_seen
+    items: DataFrame  # item_id, item_index, first_seen
+    ties: Sequence[str]
+    last_timestamp: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prior:
+    """The id maps of the last version and the highest indices it ever gave out."""
+
+    users: DataFrame | None = None
+    items: DataFrame | None = None
+    num_users: int = 0
+    num_items: int = 0
+
+
+def index_events(
+    kept: DataFrame, *, prior: Prior, event_types: Mapping[str, int], ties: Sequence[str], last_timestamp: int
+) -> Indexed:
+    """Indices for users and items (those of `prior` are kept) and each event's position within its user."""
+    users = pin(
+        assign_indices(
+            first_sight(kept, Event.USER_KEY),
+            id_column=Column.USER_KEY,
+            index_column=Column.USER_INDEX,
+            prior=prior.users,
+            highest=prior.num_users,
+        )
+    )
+    items = pin(
+        assign_indices(
+            first_sight(kept, Event.ITEM_ID),
+            id_column=Column.ITEM_ID,
+            index_column=Column.ITEM_INDEX,
+            prior=prior.items,
+            highest=prior.num_items,
+        )
+    )
+    types = F.create_map(*[F.lit(x) for pair in event_types.items() for x in pair])
+    in_order = Window.partitionBy(Column.USER_INDEX).orderBy(*stable_key(ties))
+    events = (
+        kept.join(users.select(Column.USER_KEY, Column.USER_INDEX), on=Column.USER_KEY, how="inner")
+        .join(items.select(Column.ITEM_ID, Column.ITEM_INDEX), on=Column.ITEM_ID, how="inner")
+        .withColumn(Event.TYPE_INDEX, F.element_at(types, F.col(Event.EVENT_TYPE)))
+        .withColumn(Event.POSITION, F.row_number().over(in_order))
+    )
+    return Indexed(events=pin(events), users=users, items=items, ties=ties, last_timestamp=last_timestamp)
+
+
+def first_sight(events: DataFrame, id_column: str) -> DataFrame:
+    """(id, first_seen): when each id was first seen."""
+    return events.groupBy(id_column).agg(F.min(Column.TIMESTAMP).alias(Column.FIRST_SEEN))
+
+
+def assign_indices(
+    seen: DataFrame, *, id_column: str, index_column: str, prior: DataFrame | None, highest: int
+) -> DataFrame:
+    """(id, index, first_seen). Ids in `prior` keep their index, also where they are no longer seen.
+
+    New ids are numbered from `highest` + 1 by (first_seen, id). `prior` has the three columns of the result.
+    """
+    contract = (id_column, index_column, Column.FIRST_SEEN)
+    if prior is None:
+        return number_in_order(seen, id_column, index_column, highest).select(*contract)
+    known = prior.select(id_column, index_column, F.col(Column.FIRST_SEEN).alias("prior_first_seen"))
+    kept = known.join(seen, on=id_column, how="left").withColumn(
+        Column.FIRST_SEEN, F.coalesce(Column.FIRST_SEEN, "prior_first_seen")
+    )
+    new = seen.join(known.select(id_column), on=id_column, how="left_anti")
+    numbered = number_in_order(new, id_column, index_column, highest)
+    return kept.select(*contract).unionByName(numbered.select(*contract))
+
+
+def number_in_order(frame: DataFrame, id_column: str, index_column: str, highest: int) -> DataFrame:
+    """Adds an index from `highest` + 1 in order of (first_seen, id), without one task holding all rows.
+
+    A global sort leaves ascending partitions; each partition is numbered by itself and shifted by the rows of
+    those before it.
+    """
+    order = (Column.FIRST_SEEN, id_column)
+    ordered = pin(frame.orderBy(*order).withColumn("part", F.spark_partition_id()))
+    shifts: dict[int, int] = {}
+    next_index = highest
+    for row in sorted(ordered.groupBy("part").count().collect()):
+        shifts[row["part"]] = next_index
+        next_index += row["count"]
+    if not shifts:
+        return ordered.withColumn(index_column, F.lit(0)).drop("part")
+    shift = F.element_at(F.create_map(*[F.lit(x) for pair in shifts.items() for x in pair]), F.col("part"))
+    within = F.row_number().over(Window.partitionBy("part").orderBy(*order))
+    return ordered.withColumn(index_column, (shift + within).cast("int")).drop("part")

@@ -1,0 +1,114 @@
+"""All feature tables of one version, computed from kept events. Nothing is read or written here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from recsys.schema import Column
+from spark_jobs.columns import Event
+from spark_jobs.features import items as item_steps
+from spark_jobs.features import leave_one_out
+from spark_jobs.features import users as user_steps
+from spark_jobs.features.cuts import Cuts
+from spark_jobs.features.histories import histories
+from spark_jobs.features.indices import Indexed
+from spark_jobs.features.items import ItemEncoding
+from spark_jobs.features.vocabulary import Vocabulary, count_values, numbered
+from spark_jobs.session import pin
+from spark_jobs.settings import Dataset
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureTables:
+    """The published frames and what was fitted for them."""
+
+    item_features: DataFrame
+    user_features: DataFrame
+    histories: DataFrame
+    examples: DataFrame
+    value_targets: DataFrame
+    encoding: ItemEncoding
+    profile: dict[str, Vocabulary]
+
+
+def build_tables(
+    indexed: Indexed,
+    dataset: Dataset,
+    cuts: Cuts | None,
+    *,
+    item_table: DataFrame | None,
+    user_table: DataFrame | None,
+    window_events: int,
+) -> FeatureTables:
+    """`cuts` is None for leave_one_out. The item and user tables are undated (see `attributes`)."""
+    events = indexed.events
+    if cuts is not None:
+        facts = item_steps.facts_at_cuts(events, (cuts.validation, cuts.test), dataset.target_event_types)
+        users = pin(
+            user_steps.users_at_cuts(
+                user_steps.activity(events),
+                cuts.labelled(),
+                horizons_days=dataset.split.horizons_days,
+                last_timestamp=indexed.last_timestamp,
+            )
+        )
+        examples = user_steps.examples(users, window_days=dataset.split.window_days)
+        targets = user_steps.value_targets(users, horizons_days=dataset.split.horizons_days)
+        fitting_cut = cuts.validation
+    else:
+        prefixes = pin(leave_one_out.prefixes(events, dataset.target_event_types))
+        facts = leave_one_out.facts(events, prefixes, dataset.target_event_types)
+        users = pin(leave_one_out.users(facts))
+        examples = leave_one_out.examples(prefixes)
+        targets = no_targets(examples)
+        fitting_cut = leave_one_out.NO_CUT
+    snapshots = pin(item_steps.snapshots(facts, indexed.items, item_table, ties=indexed.ties))
+    is_training = (F.col(Column.VALID_FROM) == fitting_cut) & F.col(Column.IN_TRAINING)
+    encoding = item_steps.fit_encoding(
+        snapshots.where(is_training), dataset.features, has_price=dataset.has_value
+    )
+    profile = fit_profile(users.where(F.col(Column.CUT) == fitting_cut), indexed.users, user_table, dataset)
+    keys = indexed.users.select(Column.USER_INDEX, Column.USER_KEY)
+    return FeatureTables(
+        item_features=item_steps.encode(snapshots, encoding),
+        user_features=user_steps.user_features(users, keys, user_table, profile),
+        histories=histories(events, indexed.users, window_events=window_events),
+        examples=examples,
+        value_targets=targets,
+        encoding=encoding,
+        profile=profile,
+    )
+
+
+def fit_profile(
+    training: DataFrame, keys: DataFrame, table: DataFrame | None, dataset: Dataset
+) -> dict[str, Vocabulary]:
+    """Values of each profile field among the users known at the end of training time, most common first."""
+    known = training.where(F.col(Column.PREFIX_LENGTH) > 0)
+    if table is not None:
+        known = known.join(keys, on=Column.USER_INDEX, how="inner").join(
+            table, on=Column.USER_KEY, how="left"
+        )
+    columns = [name for name in known.columns if name.startswith(Event.PROFILE)]
+    if not columns:
+        return {}
+    lists = {name.removeprefix(Event.PROFILE): F.array(F.col(name)) for name in columns}
+    counted = count_values(known, lists, keep=dataset.features.max_field_size)
+    return {name: numbered(value for value, _ in counted.get(name, [])) for name in lists}
+
+
+def no_targets(examples: DataFrame) -> DataFrame:
+    """An empty value_targets table, for data without time or money at a cut."""
+    doubles, ints = F.array().cast("array<double>"), F.array().cast("array<int>")
+    return examples.where(F.lit(False)).select(
+        Column.USER_INDEX,
+        Column.CUT,
+        doubles.alias(Column.SPEND),
+        ints.alias(Column.NUM_ACTIVE_DAYS),
+        ints.alias(Column.NUM_PURCHASES),
+        F.lit(None).cast("double").alias(Column.NEXT_ACTIVE_DAYS),
+        F.lit(None).cast("double").alias(Column.OBSERVED_DAYS),
+    )

@@ -1,0 +1,175 @@
+"""Each user at each cut: what was known by then, and what came after it.
+
+`activity` first sums the log to one row per (user, moment, order, kind): the many cuts work on little.
+A return counts for the purchase it belongs to: money in (start, end] known at `end` is the sum over rows with
+timestamp <= end whose purchase lies after `start`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from pyspark.sql import Column as SparkColumn
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from recsys.schema import PAD, SECONDS_PER_DAY, Column, EventType, Split, UserNumeric
+from spark_jobs.columns import Event
+from spark_jobs.features.vocabulary import Vocabulary, vocabulary_frame
+
+IS_PURCHASE = "is_purchase"
+ORDER = "order"
+CENT_FRACTION = 6  # decimals kept of summed money, so that the order of summing does not show
+
+
+def activity(events: DataFrame) -> DataFrame:
+    """One row per (user, timestamp, order, purchase or not, purchase's time, time of whole return)."""
+    order = F.coalesce(F.col(Event.ORDER_ID), F.col(Event.TIMESTAMP).cast("string"))
+    profile = [name for name in events.columns if name.startswith(Event.PROFILE)]
+    is_purchase = F.col(Event.EVENT_TYPE) == EventType.PURCHASE
+    keys = [Column.USER_INDEX, Event.TIMESTAMP, Event.ANCHOR, Event.RETURNED_AT, IS_PURCHASE, ORDER]
+    return (
+        events.withColumns({ORDER: order, IS_PURCHASE: is_purchase})
+        .groupBy(*keys)
+        .agg(
+            F.count(F.lit(1)).alias(Column.NUM_EVENTS),
+            F.sum(Event.VALUE).alias(Event.VALUE),
+            *[F.max(name).alias(name) for name in profile],
+        )
+    )
+
+
+def users_at_cuts(
+    rows: DataFrame, cuts: Sequence[tuple[int, str]], *, horizons_days: Sequence[int], last_timestamp: int
+) -> DataFrame:
+    """(user, cut, split) with prefix length, activity and profile by the cut, and targets after it.
+
+    `rows`: from `activity`. Users appear at every cut, also with an empty history.
+    """
+    frame = F.broadcast(
+        rows.sparkSession.createDataFrame(list(cuts), f"{Column.CUT} long, {Column.SPLIT} string")
+    )
+    profile = [name for name in rows.columns if name.startswith(Event.PROFILE)]
+    latest = [
+        F.max_by(F.col(name), F.when(_is_known() & F.col(name).isNotNull(), F.col(Event.TIMESTAMP))).alias(
+            name
+        )
+        for name in profile
+    ]
+    grouped = (
+        rows.crossJoin(frame)
+        .groupBy(Column.USER_INDEX, Column.CUT, Column.SPLIT)
+        .agg(
+            F.sum(F.when(_is_known(), F.col(Column.NUM_EVENTS)).otherwise(0)).alias(Column.PREFIX_LENGTH),
+            F.min(Event.TIMESTAMP).alias(Column.FIRST_SEEN),
+            F.max(F.when(_is_known(), F.col(Event.TIMESTAMP))).alias(Column.KNOWN_AT),
+            F.min(F.when(~_is_known(), F.col(Event.TIMESTAMP))).alias("next_timestamp"),
+            *[column.alias(f"known__{name}") for name, column in _known_by_cut().items()],
+            *[column.alias(f"after__{name}") for name, column in _after_cut(horizons_days).items()],
+            *latest,
+        )
+    )
+    return grouped.withColumn("last_timestamp", F.lit(last_timestamp).cast("long"))
+
+
+def examples(users: DataFrame, *, window_days: int) -> DataFrame:
+    """Users with a history at the cut and, at validation and test, those first seen in its window."""
+    window_end = F.col(Column.CUT) + window_days * SECONDS_PER_DAY
+    has_history = F.col(Column.PREFIX_LENGTH) > 0
+    is_held_out = F.col(Column.SPLIT) != Split.TRAIN
+    appears = F.col(Column.FIRST_SEEN) <= window_end
+    return users.where(has_history | (is_held_out & appears)).select(
+        Column.USER_INDEX,
+        Column.CUT,
+        Column.SPLIT,
+        F.col(Column.PREFIX_LENGTH).cast("int").alias(Column.PREFIX_LENGTH),
+    )
+
+
+def value_targets(users: DataFrame, *, horizons_days: Sequence[int]) -> DataFrame:
+    """Spend and activity per horizon for users with a history.
+
+    A horizon longer than `observed_days` holds what was seen so far and must be masked by `observed_days`.
+    """
+
+    def listed(name: str, kind: str) -> SparkColumn:
+        return F.array(*[F.col(f"after__{name}_{days}").cast(kind) for days in horizons_days]).alias(name)
+
+    to_days = 1.0 / SECONDS_PER_DAY
+    return users.where(F.col(Column.PREFIX_LENGTH) > 0).select(
+        Column.USER_INDEX,
+        Column.CUT,
+        listed(Column.SPEND, "double"),
+        listed(Column.NUM_ACTIVE_DAYS, "int"),
+        listed(Column.NUM_PURCHASES, "int"),
+        ((F.col("next_timestamp") - F.col(Column.CUT)) * to_days).alias(Column.NEXT_ACTIVE_DAYS),
+        ((F.col("last_timestamp") - F.col(Column.CUT)) * to_days).alias(Column.OBSERVED_DAYS),
+    )
+
+
+def user_features(
+    users: DataFrame, keys: DataFrame, table: DataFrame | None, profile: Mapping[str, Vocabulary]
+) -> DataFrame:
+    """The published rows. `keys`: user_index and user_key; `table`: undated profile columns by user_key."""
+    known = users.where(F.col(Column.PREFIX_LENGTH) > 0).join(keys, on=Column.USER_INDEX, how="inner")
+    if table is not None:
+        known = known.join(table, on=Column.USER_KEY, how="left")
+    for name, vocabulary in profile.items():
+        column, index = Event.PROFILE + name, f"index__{name}"
+        values = vocabulary_frame(known.sparkSession, vocabulary, value=column, index=index)
+        known = known.join(values, on=column, how="left")
+    indices = [F.coalesce(F.col(f"index__{name}"), F.lit(PAD)) for name in profile]
+    return known.select(
+        Column.USER_INDEX,
+        Column.USER_KEY,
+        F.col(Column.CUT).alias(Column.VALID_FROM),
+        Column.KNOWN_AT,
+        *[F.col(f"known__{name}").cast("double").alias(name) for name in UserNumeric.ALL],
+        F.array(*indices).cast("array<int>").alias(Column.PROFILE),
+    )
+
+
+def _is_known() -> SparkColumn:
+    return F.col(Event.TIMESTAMP) <= F.col(Column.CUT)
+
+
+def _money(start: SparkColumn, end: SparkColumn) -> SparkColumn:
+    """Net money of purchases in (start, end], as known at `end`."""
+    counted = (F.col(Event.ANCHOR) > start) & (F.col(Event.TIMESTAMP) <= end)
+    return F.round(F.sum(F.when(counted, F.col(Event.VALUE)).otherwise(0.0)), CENT_FRACTION)
+
+
+def _known_by_cut() -> dict[str, SparkColumn]:
+    """UserNumeric columns, from rows at or before the cut only."""
+    cut, timestamp = F.col(Column.CUT), F.col(Event.TIMESTAMP)
+    day = F.floor(timestamp / SECONDS_PER_DAY)
+    known = F.when(_is_known(), timestamp)
+    bought = F.when(_is_known() & F.col(IS_PURCHASE), F.col(ORDER))
+    return {
+        UserNumeric.NUM_EVENTS: F.sum(F.when(_is_known(), F.col(Column.NUM_EVENTS)).otherwise(0)),
+        UserNumeric.NUM_ORDERS: F.size(F.collect_set(bought)),
+        UserNumeric.NUM_ACTIVE_DAYS: F.size(F.collect_set(F.when(_is_known(), day))),
+        UserNumeric.RECENCY_DAYS: (F.max(cut) - F.max(known)) / SECONDS_PER_DAY,
+        UserNumeric.TENURE_DAYS: (F.max(cut) - F.min(known)) / SECONDS_PER_DAY,
+        UserNumeric.SPEND: _money(F.lit(-1), cut),
+        UserNumeric.SPEND_30D: _money(cut - 30 * SECONDS_PER_DAY, cut),
+        UserNumeric.SPEND_90D: _money(cut - 90 * SECONDS_PER_DAY, cut),
+    }
+
+
+def _after_cut(horizons_days: Sequence[int]) -> dict[str, SparkColumn]:
+    """Targets per horizon, named `<name>_<days>`."""
+    cut, timestamp, returned_at = F.col(Column.CUT), F.col(Event.TIMESTAMP), F.col(Event.RETURNED_AT)
+    targets: dict[str, SparkColumn] = {}
+    for days in horizons_days:
+        end = cut + days * SECONDS_PER_DAY
+        is_after = (timestamp > cut) & (timestamp <= end)
+        is_kept = (returned_at == 0) | (returned_at > end)
+        day = F.floor((timestamp - cut - 1) / SECONDS_PER_DAY)
+        bought = is_after & F.col(IS_PURCHASE) & is_kept
+        targets[f"{Column.SPEND}_{days}"] = F.greatest(_money(cut, end), F.lit(0.0))
+        targets[f"{Column.NUM_ACTIVE_DAYS}_{days}"] = F.size(F.collect_set(F.when(is_after, day)))
+        targets[f"{Column.NUM_PURCHASES}_{days}"] = F.sum(
+            F.when(bought, F.col(Column.NUM_EVENTS)).otherwise(0)
+        )
+    return targets

@@ -1,0 +1,91 @@
+"""Words and categories -> indices from 1, fitted on training time and then frozen. 0 means unknown."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from pyspark.sql import Column as SparkColumn
+from pyspark.sql import DataFrame, SparkSession, Window
+from pyspark.sql import functions as F
+
+# Words that say nothing about the kind of an item: function words, colours, sizes, counts.
+_NO_CATEGORY = """
+a an and at by d for from in is it no of on or s set sets pack the to w with x
+red pink blue green white black ivory cream yellow orange purple grey gray brown gold silver
+light dark colour color coloured asst assorted small large medium mini big tall
+one two three four five six seven eight nine ten twelve pc pcs piece pieces design
+"""
+NO_CATEGORY = frozenset(_NO_CATEGORY.split())
+SHORTEST_CATEGORY_WORD = 3
+
+Vocabulary = dict[str, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Vocabularies:
+    """`tokens`: words; `category`: some of those words; `fields`: values by field name."""
+
+    tokens: Vocabulary
+    category: Vocabulary
+    fields: dict[str, Vocabulary]
+
+
+def words_of(text: SparkColumn) -> SparkColumn:
+    """Lower-case runs of letters and digits, in order; null text gives an empty array."""
+    words = F.split(F.lower(F.coalesce(text, F.lit(""))), r"[^\p{L}\p{N}]+")
+    return F.filter(words, lambda word: word != "")
+
+
+def count_values(
+    frame: DataFrame, lists: Mapping[str, SparkColumn], *, keep: int
+) -> dict[str, list[tuple[str, int]]]:
+    """For each named array column the `keep` most common values with the number of rows that have them.
+
+    One pass over `frame`; ties go by the value itself.
+    """
+    stacked = F.concat(*[_named(name, column) for name, column in lists.items()])
+    counts = (
+        frame.select(F.explode(stacked).alias("entry"))
+        .where(F.col("entry.value").isNotNull())
+        .groupBy("entry.name", "entry.value")
+        .agg(F.count(F.lit(1)).alias("rows"))
+    )
+    by_count = Window.partitionBy("name").orderBy(F.col("rows").desc(), F.col("value"))
+    best = counts.withColumn("place", F.row_number().over(by_count)).where(F.col("place") <= keep)
+    found: dict[str, list[tuple[str, int]]] = defaultdict(list)
+    for row in best.orderBy("name", "place").collect():
+        found[row["name"]].append((row["value"], row["rows"]))
+    return found
+
+
+def _named(name: str, values: SparkColumn) -> SparkColumn:
+    """Array of (name, value), each value once."""
+
+    def entry(value: SparkColumn) -> SparkColumn:
+        return F.struct(F.lit(name).alias("name"), value.alias("value"))
+
+    return F.transform(F.array_distinct(values), entry)
+
+
+def numbered(values: Iterable[str]) -> Vocabulary:
+    return {value: index for index, value in enumerate(values, start=1)}
+
+
+def category_words(counted: Iterable[tuple[str, int]], *, size: int) -> list[str]:
+    """The most common words that can name a kind of item."""
+    fit = [
+        word
+        for word, _ in counted
+        if len(word) >= SHORTEST_CATEGORY_WORD
+        and word not in NO_CATEGORY
+        and not any(c.isdigit() for c in word)
+    ]
+    return fit[:size]
+
+
+def vocabulary_frame(spark: SparkSession, vocabulary: Vocabulary, *, value: str, index: str) -> DataFrame:
+    """A small table to join with."""
+    rows = list(vocabulary.items())
+    return F.broadcast(spark.createDataFrame(rows, f"`{value}` string, `{index}` int"))

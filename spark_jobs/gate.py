@@ -1,0 +1,169 @@
+"""The quality gate between cleaning and features: each check is a value, a bound and a verdict.
+
+`measure` reads the data in two passes; `judge` is plain Python over what was measured.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from recsys.schema import SECONDS_PER_DAY, InputError
+from spark_jobs.columns import Event
+
+DEFAULT = "default"  # in max_share_by_reason: every reason not named
+
+
+class QualityError(InputError):
+    """The data did not pass; nothing is published."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Thresholds:
+    """Bounds of `conf/quality/*.yaml`; None switches a check off. Shares are of the rows handed in."""
+
+    min_user_share: float | None = None
+    min_item_share: float | None = None
+    min_timestamp_share: float | None = None
+    min_text_share: float | None = None  # of the kept rows
+    max_duplicate_share: float | None = None
+    max_unit_price: float | None = None  # of the kept rows
+    max_quantity: float | None = None
+    max_age_days: float | None = None  # reference date - newest event
+    reference_date: str | None = None  # ISO date; None = today
+    min_rows: int | None = None
+    min_users: int | None = None
+    min_items: int | None = None
+    max_quarantined_share: float | None = None
+    max_share_by_reason: dict[str, float] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """One verdict. `bound` is "min" or "max"."""
+
+    name: str
+    value: float
+    bound: str
+    threshold: float
+    passed: bool
+
+
+def measure_raw(flagged: DataFrame) -> dict[str, float]:
+    """Counts over every row handed in (one pass): completeness and `rows_in`."""
+
+    def filled(name: str) -> Any:
+        return F.count(F.col(name)).alias(f"with_{name}")
+
+    row = flagged.agg(
+        F.count(F.lit(1)).alias("rows_in"),
+        filled(Event.USER_KEY),
+        filled(Event.ITEM_ID),
+        filled(Event.TIMESTAMP),
+        F.count_if(F.col(Event.REASON).isNull()).alias("rows_clean"),
+    ).first()
+    assert row is not None
+    return row.asDict()
+
+
+def measure_kept(kept: DataFrame) -> dict[str, float]:
+    """Volume, ranges and dates of the kept rows (one pass)."""
+    row = kept.agg(
+        F.count(F.lit(1)).alias("rows_kept"),
+        F.count(F.col(Event.TEXT)).alias("with_text"),
+        F.count_distinct(F.col(Event.USER_KEY)).alias("num_users"),
+        F.count_distinct(F.col(Event.ITEM_ID)).alias("num_items"),
+        F.max(Event.UNIT_PRICE).alias("max_unit_price"),
+        F.max(Event.QUANTITY).alias("max_quantity"),
+        F.min(Event.TIMESTAMP).alias("first_timestamp"),
+        F.max(Event.TIMESTAMP).alias("last_timestamp"),
+    ).first()
+    assert row is not None
+    return {name: value for name, value in row.asDict().items() if value is not None}
+
+
+def judge(
+    measured: Mapping[str, float], quarantined: Mapping[str, int], thresholds: Thresholds, *, has_time: bool
+) -> list[Check]:
+    """All checks that have a threshold, in a fixed order."""
+    rows_in, rows_kept = max(measured["rows_in"], 1), max(measured["rows_kept"], 1)
+    values: dict[str, float] = {
+        "min_rows": measured["rows_kept"],
+        "min_users": measured["num_users"],
+        "min_items": measured["num_items"],
+        "min_user_share": measured[f"with_{Event.USER_KEY}"] / rows_in,
+        "min_item_share": measured[f"with_{Event.ITEM_ID}"] / rows_in,
+        "min_timestamp_share": measured[f"with_{Event.TIMESTAMP}"] / rows_in,
+        "min_text_share": measured["with_text"] / rows_kept,
+        "max_duplicate_share": measured["duplicates"] / rows_in,
+        "max_quarantined_share": sum(quarantined.values()) / rows_in,
+        "max_unit_price": measured.get("max_unit_price", 0.0),
+        "max_quantity": measured.get("max_quantity", 0.0),
+    }
+    if has_time and "last_timestamp" in measured:
+        values["max_age_days"] = (_reference(thresholds) - measured["last_timestamp"]) / SECONDS_PER_DAY
+    checks = []
+    for name, value in values.items():
+        threshold = getattr(thresholds, name)
+        if threshold is not None:
+            checks.append(_check(name, value, threshold))
+    by_reason = thresholds.max_share_by_reason or {}
+    for reason in sorted(quarantined):
+        bound = by_reason.get(reason, by_reason.get(DEFAULT))
+        if bound is not None:
+            checks.append(_check(f"max_share_by_reason.{reason}", quarantined[reason] / rows_in, bound))
+    return checks
+
+
+def raise_on_failure(checks: Iterable[Check]) -> None:
+    """QualityError that names every failed check with its value and threshold."""
+    failed = [check for check in checks if not check.passed]
+    if failed:
+        shown = "; ".join(
+            f"{check.name}: {check.value:.6g}, {check.bound}imum {check.threshold:.6g}" for check in failed
+        )
+        raise QualityError(
+            f"quality gate failed, nothing was published ({shown}); mend the data, or the thresholds of"
+            " conf/quality if they are wrong"
+        )
+
+
+def report(
+    checks: Iterable[Check], quarantined: Mapping[str, int], counts: Mapping[str, int]
+) -> dict[str, Any]:
+    """The content of quality.json."""
+    return {
+        "checks": [asdict(check) for check in checks],
+        "quarantined_by_reason": dict(sorted(quarantined.items())),
+        "row_counts": dict(counts),
+    }
+
+
+def check_accounting(*, rows_in: int, rows_kept: int, quarantined: int, duplicates: int) -> None:
+    """Every row handed in must be somewhere. A failure is a fault of this program, not of the data."""
+    if rows_in != rows_kept + quarantined + duplicates:
+        raise RuntimeError(
+            f"rows are lost: {rows_in} in, {rows_kept} kept, {quarantined} quarantined,"
+            f" {duplicates} duplicates"
+        )
+
+
+def _check(name: str, value: float, threshold: float) -> Check:
+    bound = "min" if name.startswith("min") else "max"
+    passed = value >= threshold if bound == "min" else value <= threshold
+    return Check(name=name, value=float(value), bound=bound, threshold=float(threshold), passed=passed)
+
+
+def _reference(thresholds: Thresholds) -> float:
+    if thresholds.reference_date is None:
+        return time.time()
+    try:
+        return datetime.fromisoformat(thresholds.reference_date).replace(tzinfo=UTC).timestamp()
+    except ValueError:
+        raise InputError(f"quality.reference_date {thresholds.reference_date!r} is no ISO date") from None

@@ -1,0 +1,269 @@
+"""One run: read, clean, judge, compute, publish. The only place of spark_jobs that reads and writes."""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import hashlib
+import json
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from py4j.protocol import Py4JError
+from pyspark.errors import PySparkException
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from recsys.pseudonym import Key, load_key
+from recsys.schema import Column, FeedbackTable, InputError, SplitKind, Table
+from spark_jobs import gate
+from spark_jobs.attributes import item_attributes, user_attributes
+from spark_jobs.columns import Event
+from spark_jobs.features.cuts import Cuts, find_cuts
+from spark_jobs.features.indices import Indexed, Prior, index_events
+from spark_jobs.features.tables import FeatureTables, build_tables
+from spark_jobs.feedback import outcomes_as_events
+from spark_jobs.metadata import describe, examples_hash
+from spark_jobs.progress import Stages
+from spark_jobs.publish import TABLES, building, latest_version, publish, write_document, write_table
+from spark_jobs.settings import JobSettings, SourceTable, read_settings
+from spark_jobs.sources import fingerprints, read_events, read_table
+from spark_jobs.steps.clean import flag
+from spark_jobs.steps.normalise import normalise
+from spark_jobs.steps.pseudonymise import pseudonymise
+from spark_jobs.steps.sort import Sorted, sort_out
+
+NUM_STAGES = 6
+UNREADABLE = ("FAILED_READ_FILE", "CANNOT_READ_FILE", "is not a Parquet file")
+
+
+def build(settings: JobSettings, spark: SparkSession, *, show_progress: bool = False) -> Path:
+    """Run the job and return the published version's folder.
+
+    Raises InputError for bad input, QualityError where the gate fails, OSError for a full disk; then nothing
+    is published and nothing half written is left.
+    """
+    stages = Stages(num_stages=NUM_STAGES, shown=show_progress)
+    try:
+        return _build(settings, spark, stages)
+    except (PySparkException, Py4JError) as error:
+        explained = _explained(error, settings)
+        if explained is None:
+            raise
+        raise explained from error
+    finally:
+        stages.close()
+        spark.catalog.clearCache()
+
+
+def _build(settings: JobSettings, spark: SparkSession, stages: Stages) -> Path:
+    dataset = settings.dataset
+    root = Path(settings.features_dir) / dataset.name
+    previous = latest_version(root)
+    key = _load_key(settings, previous[1] if previous else None)
+    if settings.dataset.split.kind == SplitKind.LEAVE_ONE_OUT or not dataset.has_value:
+        _say(f"data set {dataset.name}: no money over time here, so value targets stay empty", kind="note")
+    with stages("reading"):
+        raw = _spread(read_events(spark, dataset))
+        lines, num_outcomes = _with_feedback(pseudonymise(normalise(raw, dataset), key), settings)
+        flagged = flag(lines, dataset).cache()
+        item_table, user_table = _attributes(settings, spark, key)
+        raw_counts = gate.measure_raw(flagged)
+        if not raw_counts["rows_in"]:
+            raise InputError(f"{dataset.events.path} is an empty table; give one with rows")
+    with stages("cleaning"):
+        rows = sort_out(flagged, dataset, raw_counts)
+        checks = _judge(rows, settings)
+    with stages("indexing"):
+        cuts = _cuts(settings, rows)
+        indexed = index_events(
+            rows.kept,
+            prior=_prior(spark, previous),
+            event_types=dataset.event_type_index,
+            ties=rows.ties,
+            last_timestamp=int(rows.measured["last_timestamp"]),
+        )
+    with stages("features"):
+        tables = build_tables(
+            indexed,
+            dataset,
+            cuts,
+            item_table=item_table,
+            user_table=user_table,
+            window_events=settings.window_events,
+        )
+    with building(root) as folder:
+        with stages("writing"):
+            quarantine = rows.quarantine.select(
+                Event.REASON, *[name for name in rows.quarantine.columns if name != Event.REASON]
+            )
+            frames = {Table.QUARANTINE: quarantine, **_frames(tables)}
+            for name in TABLES:
+                write_table(frames[name], folder, name)
+        with stages("publishing"):
+            counts = _row_counts(rows, num_outcomes, folder, spark)
+            now = datetime.now(tz=UTC)
+            sources = fingerprints(dataset)
+            metadata = describe(
+                settings,
+                tables=tables,
+                cuts=cuts,
+                key=key,
+                created_at=now,
+                version=_version(now, settings, sources),
+                counts=counts,
+                measured=rows.measured,
+                ties=rows.ties,
+                split_hash=examples_hash(spark.read.parquet(_uri(folder / Table.EXAMPLES))),
+                sources=sources,
+                **_sizes(indexed, previous[1] if previous else None),
+            )
+            write_document(metadata, folder, Table.METADATA)
+            write_document(gate.report(checks, rows.quarantined, counts), folder, Table.QUALITY)
+            return publish(folder, metadata["version"])
+
+
+def _spread(raw: DataFrame) -> DataFrame:
+    """A file of one row group would keep one core busy: give every core a part."""
+    cores = raw.sparkSession.sparkContext.defaultParallelism
+    return raw.repartition(cores) if raw.rdd.getNumPartitions() < cores else raw
+
+
+def _load_key(settings: JobSettings, previous: Mapping[str, Any] | None) -> Key:
+    """The pseudonym key; one line on stderr where it protects nobody or no longer fits the last version."""
+    key, name = load_key(), settings.dataset.name
+    if key.is_demo and not settings.dataset.public_examples:
+        _say(
+            f"data set {name} is not declared public and its user ids are hashed with the demo key that"
+            " everybody has; set RECSYS_HMAC_KEY or RECSYS_HMAC_KEY_FILE"
+        )
+    if previous is not None and previous["pseudonym"]["key_version"] != key.version:
+        _say("the pseudonym key differs from the last version's: every user gets a new key and a new index")
+    return key
+
+
+def _with_feedback(lines: DataFrame, settings: JobSettings) -> tuple[DataFrame, int]:
+    """The log with the outcomes that were handed back, and how many those are."""
+    folder = Path(settings.feedback_dir) / settings.dataset.name / FeedbackTable.OUTCOMES
+    if not any(folder.glob("*.parquet")):
+        return lines, 0
+    source = SourceTable(path=str(folder))
+    outcomes = outcomes_as_events(read_table(lines.sparkSession, source), like=lines.columns)
+    return lines.unionByName(outcomes), outcomes.count()
+
+
+def _attributes(
+    settings: JobSettings, spark: SparkSession, key: Key
+) -> tuple[DataFrame | None, DataFrame | None]:
+    items, users = settings.dataset.items, settings.dataset.users
+    item_table = item_attributes(read_table(spark, items.source), items) if items else None
+    user_table = user_attributes(read_table(spark, users.source), users, key) if users else None
+    return item_table, user_table
+
+
+def _judge(rows: Sorted, settings: JobSettings) -> list[gate.Check]:
+    """The gate's checks, all passed; QualityError otherwise."""
+    bounds = _merged(settings.quality, settings.dataset.quality)
+    thresholds = read_settings(gate.Thresholds, bounds, where="quality")
+    checks = gate.judge(rows.measured, rows.quarantined, thresholds, has_time=settings.dataset.has_time)
+    gate.raise_on_failure(checks)
+    if not rows.measured["rows_kept"]:
+        raise InputError(f"no row of {settings.dataset.events.path} is left after cleaning; mend the columns")
+    return checks
+
+
+def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """`over` on top of `base`, group by group."""
+    merged = dict(base)
+    for name, value in over.items():
+        both = isinstance(value, Mapping) and isinstance(merged.get(name), Mapping)
+        merged[name] = _merged(merged[name], value) if both else value
+    return merged
+
+
+def _cuts(settings: JobSettings, rows: Sorted) -> Cuts | None:
+    if settings.dataset.split.kind == SplitKind.LEAVE_ONE_OUT:
+        return None
+    return find_cuts(
+        settings.dataset.split,
+        first_timestamp=int(rows.measured["first_timestamp"]),
+        last_timestamp=int(rows.measured["last_timestamp"]),
+    )
+
+
+def _prior(spark: SparkSession, previous: tuple[Path, dict[str, Any]] | None) -> Prior:
+    """The last version's id maps, read from its tables."""
+    if previous is None:
+        return Prior()
+    folder, metadata = previous
+    users = spark.read.parquet(_uri(folder / Table.HISTORIES)).where(F.col(Column.WINDOW_INDEX) == 0)
+    items = spark.read.parquet(_uri(folder / Table.ITEM_FEATURES))
+    return Prior(
+        users=users.select(Column.USER_KEY, Column.USER_INDEX, Column.FIRST_SEEN),
+        items=items.select(Column.ITEM_ID, Column.ITEM_INDEX, Column.FIRST_SEEN).distinct(),
+        num_users=metadata["num_users"],
+        num_items=metadata["num_items"],
+    )
+
+
+def _frames(tables: FeatureTables) -> dict[str, DataFrame]:
+    return {
+        Table.ITEM_FEATURES: tables.item_features,
+        Table.USER_FEATURES: tables.user_features,
+        Table.HISTORIES: tables.histories,
+        Table.EXAMPLES: tables.examples,
+        Table.VALUE_TARGETS: tables.value_targets,
+    }
+
+
+def _row_counts(rows: Sorted, num_outcomes: int, folder: Path, spark: SparkSession) -> dict[str, int]:
+    counts = {
+        "rows_in": int(rows.measured["rows_in"]),
+        "rows_kept": int(rows.measured["rows_kept"]),
+        "quarantined": sum(rows.quarantined.values()),
+        "duplicates": int(rows.measured["duplicates"]),
+        "feedback_outcomes": num_outcomes,
+    }
+    return counts | {name: spark.read.parquet(_uri(folder / name)).count() for name in TABLES}
+
+
+def _sizes(indexed: Indexed, previous: Mapping[str, Any] | None) -> dict[str, int]:
+    """The highest indices ever given out: an index that is free again is not used again."""
+    sizes = {}
+    for name, frame, column in (
+        ("num_items", indexed.items, Column.ITEM_INDEX),
+        ("num_users", indexed.users, Column.USER_INDEX),
+    ):
+        row = frame.agg(F.max(column)).first()
+        sizes[name] = max(int(row[0] or 0) if row else 0, previous[name] if previous else 0)
+    return sizes
+
+
+def _version(now: datetime, settings: JobSettings, sources: list[dict[str, Any]]) -> str:
+    """UTC time and 8 hex digits of what went in: settings and raw files."""
+    content = json.dumps([dataclasses.asdict(settings), sources], sort_keys=True, default=str)
+    return f"{now:%Y%m%dT%H%M%SZ}-{hashlib.sha256(content.encode()).hexdigest()[:8]}"
+
+
+def _uri(path: Path) -> str:
+    return f"file://{path.resolve()}"
+
+
+def _say(line: str, *, kind: str = "warning") -> None:
+    print(f"{kind}: {line}", file=sys.stderr, flush=True)
+
+
+def _explained(error: Exception, settings: JobSettings) -> Exception | None:
+    """What Spark says while it works -> an error that is one line for the user; None for anything else."""
+    text = str(error)
+    if "No space left on device" in text:
+        return OSError(errno.ENOSPC, "No space left on device", settings.features_dir)
+    if any(sign in text for sign in UNREADABLE):
+        return InputError(
+            f"a raw file of data set {settings.dataset.name} ({settings.dataset.events.path}) is corrupt;"
+            " write it anew"
+        )
+    return None

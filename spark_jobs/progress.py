@@ -1,0 +1,25 @@
+"""A progress bar over named stages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from tqdm import tqdm
+
+
+class Stages:
+    """`with stages("clean"):` shows the stage's name and counts it when done."""
+
+    def __init__(self, *, num_stages: int, shown: bool) -> None:
+        layout = "{desc:<22} {bar:24} {n_fmt}/{total_fmt} [{elapsed}]"
+        self._bar = tqdm(total=num_stages, disable=not shown, bar_format=layout)
+
+    @contextmanager
+    def __call__(self, name: str) -> Iterator[None]:
+        self._bar.set_description_str(name)
+        yield
+        self._bar.update(1)
+
+    def close(self) -> None:
+        self._bar.close()

@@ -1,0 +1,95 @@
+"""A version folder that appears whole or not at all, and the `latest` link that is switched by rename."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pyspark.sql import DataFrame
+
+from recsys.schema import SCHEMA_VERSION, InputError, Table
+
+BUILDING = ".building-"
+SUCCESS = "_SUCCESS"
+TABLES = (
+    Table.QUARANTINE,
+    Table.ITEM_FEATURES,
+    Table.USER_FEATURES,
+    Table.HISTORIES,
+    Table.EXAMPLES,
+    Table.VALUE_TARGETS,
+)
+
+
+@contextmanager
+def building(root: Path) -> Iterator[Path]:
+    """A folder to write into, gone again if the body fails. Left-overs of dead processes go first."""
+    root.mkdir(parents=True, exist_ok=True)
+    ours = f"{BUILDING}{platform.node()}-"  # another machine's processes cannot be looked up from here
+    for left in root.glob(f"{ours}*"):
+        if not _is_alive(left.name.rpartition("-")[2]):
+            shutil.rmtree(left, ignore_errors=True)
+    folder = root / f"{ours}{os.urandom(4).hex()}-{os.getpid()}"
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def publish(folder: Path, version: str) -> Path:
+    """Rename a complete building folder to its version and point `latest` at it."""
+    for table in TABLES:
+        if not (folder / table / SUCCESS).exists():
+            raise RuntimeError(f"table {table} was not written to its end in {folder}")
+    for document in (Table.METADATA, Table.QUALITY):
+        json.loads((folder / document).read_text(encoding="utf-8"))
+    final = folder.parent / version
+    os.rename(folder, final)
+    link = folder.parent / f".{Table.LATEST}-{os.getpid()}"
+    link.unlink(missing_ok=True)
+    link.symlink_to(version)
+    os.replace(link, folder.parent / Table.LATEST)
+    return final
+
+
+def write_table(frame: DataFrame, folder: Path, name: str) -> None:
+    frame.write.mode("errorifexists").parquet(f"file://{(folder / name).resolve()}")
+
+
+def write_document(content: dict[str, Any], folder: Path, name: str) -> None:
+    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
+    (folder / name).write_text(text + "\n", encoding="utf-8")
+
+
+def latest_version(root: Path) -> tuple[Path, dict[str, Any]] | None:
+    """The newest version's folder and metadata; None before the first one.
+
+    InputError where it was written under another schema version: its indices could not be kept.
+    """
+    link = root / Table.LATEST
+    if not (link / Table.METADATA).exists():
+        return None
+    metadata = json.loads((link / Table.METADATA).read_text(encoding="utf-8"))
+    if metadata.get("schema_version") != SCHEMA_VERSION:
+        raise InputError(
+            f"{link} has schema version {metadata.get('schema_version')} and this program writes"
+            f" {SCHEMA_VERSION}; move {root} away to start anew"
+        )
+    return link.resolve(), metadata
+
+
+def _is_alive(process_id: str) -> bool:
+    try:
+        os.kill(int(process_id), 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, ValueError):
+        return True
+    return True

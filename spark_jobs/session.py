@@ -1,0 +1,91 @@
+"""The Spark session: the same call on a laptop and under spark-submit."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from pyspark.sql import DataFrame, SparkSession
+
+from recsys.schema import InputError
+from spark_jobs.java import OLDEST_JAVA, choose_java
+from spark_jobs.settings import SparkSettings
+
+# 64-byte blocks in hex: the padded pseudonym key, kept out of plans, logs and the web page.
+KEY_BLOCK_PATTERN = r"(?i)(?:0x|X')?[0-9a-f]{128}'?"
+
+ALWAYS = {
+    "spark.sql.session.timeZone": "UTC",
+    "spark.sql.redaction.string.regex": KEY_BLOCK_PATTERN,
+    "spark.sql.sources.partitionColumnTypeInference.enabled": "false",
+}
+
+LOCAL = {
+    "spark.ui.enabled": "false",
+    "spark.ui.showConsoleProgress": "false",
+    "spark.driver.bindAddress": "127.0.0.1",
+    "spark.driver.host": "127.0.0.1",
+    "spark.log.level": "OFF",
+}
+
+
+def start_session(wanted: SparkSettings) -> SparkSession:
+    """A session on `wanted.master`, or on what spark-submit configured already.
+
+    Raises InputError where no Java can be found. The driver's memory only counts if this call starts the JVM.
+    """
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    submitted = "PYSPARK_GATEWAY_PORT" in os.environ
+    builder = SparkSession.builder.appName("recsys-features")
+    settings = dict(ALWAYS)
+    if not submitted:
+        choose_java(os.environ)
+        settings["spark.driver.memory"] = wanted.driver_memory
+        if wanted.java_options:
+            settings["spark.driver.extraJavaOptions"] = wanted.java_options
+        builder = builder.master(wanted.master)
+        if wanted.master.startswith("local"):
+            os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
+            settings |= LOCAL
+    if wanted.shuffle_partitions:
+        settings["spark.sql.shuffle.partitions"] = str(wanted.shuffle_partitions)
+        settings["spark.default.parallelism"] = str(wanted.shuffle_partitions)
+    for key, value in (settings | {name: str(value) for name, value in wanted.conf.items()}).items():
+        builder = builder.config(key, value)
+    with _quiet_java():
+        session = builder.getOrCreate()
+    session.sparkContext.setLogLevel("OFF")
+    if wanted.checkpoint_dir:
+        session.sparkContext.setCheckpointDir(wanted.checkpoint_dir)
+    return session
+
+
+@contextmanager
+def _quiet_java() -> Iterator[None]:
+    """Java inherits a scratch file as its stderr and the screen stays clean; read if it does not start."""
+    sys.stderr.flush()
+    screen = os.dup(2)
+    with tempfile.TemporaryFile() as scratch:
+        os.dup2(scratch.fileno(), 2)
+        try:
+            yield
+        except Exception as error:
+            scratch.seek(0)
+            lines = scratch.read().decode(errors="replace").strip().splitlines()
+            said = lines[-1] if lines else type(error).__name__
+            raise InputError(
+                f"Spark did not start ({said}); see that Java {OLDEST_JAVA}+ runs here"
+            ) from error
+        finally:
+            os.dup2(screen, 2)
+            os.close(screen)
+
+
+def pin(frame: DataFrame) -> DataFrame:
+    """Compute once and cut the lineage; on a cluster with a checkpoint folder, surviving a lost executor."""
+    if frame.sparkSession.sparkContext.getCheckpointDir():
+        return frame.checkpoint()
+    return frame.localCheckpoint()

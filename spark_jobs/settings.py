@@ -1,0 +1,224 @@
+"""What a data set's YAML may say, as frozen dataclasses that check themselves."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from recsys.schema import EventType, InputError, SplitKind
+
+FORMATS = ("parquet", "csv", "json")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceTable:
+    """One file or folder; `options` go to Spark's reader.
+
+    `computed`: columns to add, as Spark SQL. `keys`: the columns a second file is joined by.
+    """
+
+    path: str
+    format: str = "parquet"
+    options: dict[str, Any] = field(default_factory=dict)
+    computed: dict[str, str] = field(default_factory=dict)
+    keys: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if self.format not in FORMATS:
+            raise InputError(
+                f"format {self.format!r} of {self.path} is not known; use one of {', '.join(FORMATS)}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class EventColumns:
+    """Which column (or Spark SQL expression) of the events is what."""
+
+    user_id: str
+    item_id: str
+    timestamp: (
+        str  # a timestamp, a date, text Spark can read as one, or whole seconds (positions without time)
+    )
+    event_type: str
+    order_id: str | None = None
+    quantity: str | None = None
+    unit_price: str | None = None
+    value: str | None = None  # money of the line; else quantity x unit_price
+    text: str | None = None
+    profile: dict[str, str] = field(default_factory=dict)  # facts about the user that stand in the event
+
+
+@dataclass(frozen=True, kw_only=True)
+class ItemTable:
+    """What is known of items without a date. `tokens`: expressions that give arrays, e.g. genres."""
+
+    source: SourceTable
+    item_id: str
+    text: str | None = None
+    fields: dict[str, str] = field(default_factory=dict)
+    tokens: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class UserTable:
+    """What is known of users without a date."""
+
+    source: SourceTable
+    user_id: str
+    profile: dict[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cleaning:
+    """Rules of the cleaning step that differ between data sets."""
+
+    not_an_item: str | None = None  # regular expression of item ids that are no items
+    allow_zero_price: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitSettings:
+    """`time`: the test cut as a date or as days before the end of the data. `leave_one_out` needs nothing."""
+
+    kind: str
+    test_cut: str | None = None
+    test_days_before_end: int | None = None
+    window_days: int = 30
+    train_every_days: int = 14
+    min_train_days: int = 30
+    horizons_days: list[int] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if self.kind not in (SplitKind.TIME, SplitKind.LEAVE_ONE_OUT):
+            raise InputError(f"split.kind {self.kind!r} is not known; use time or leave_one_out")
+        if self.kind == SplitKind.TIME and (self.test_cut is None) == (self.test_days_before_end is None):
+            raise InputError("split needs exactly one of test_cut and test_days_before_end")
+        if min(self.window_days, self.train_every_days, self.min_train_days, *self.horizons_days, 10**9) < 1:
+            raise InputError("split: days must be whole numbers from 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureSettings:
+    """Sizes of vocabularies, all fitted on training time."""
+
+    category_words: int = 0  # > 0: a field `category`, the item's most common catalogue word among this many
+    price_bands: int = 10
+    max_tokens: int = 2000
+    min_token_items: int = 2
+    max_field_size: int = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset:
+    """One data set, as `conf/dataset/<name>.yaml` describes it."""
+
+    name: str
+    events: SourceTable
+    columns: EventColumns
+    event_types: list[str]
+    target_event_types: list[str]
+    split: SplitSettings
+    has_time: bool = True
+    public_examples: bool = False
+    filter_seen: bool = False
+    join: SourceTable | None = None
+    items: ItemTable | None = None
+    users: UserTable | None = None
+    tie_key: list[str] = field(default_factory=list)
+    cleaning: Cleaning = field(default_factory=Cleaning)
+    features: FeatureSettings = field(default_factory=FeatureSettings)
+    quality: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        unknown = set(self.target_event_types) - set(self.event_types)
+        if unknown or not self.target_event_types:
+            raise InputError(f"data set {self.name}: target_event_types must name some of event_types")
+        if self.split.kind == SplitKind.TIME and not self.has_time:
+            raise InputError(f"data set {self.name} has no time; set split.kind to leave_one_out")
+        if self.join is not None and not self.join.keys:
+            raise InputError(f"data set {self.name}: join.keys must name the columns that both files share")
+
+    @property
+    def has_value(self) -> bool:
+        """Whether events carry money."""
+        columns = self.columns
+        return columns.value is not None or (columns.quantity is not None and columns.unit_price is not None)
+
+    @property
+    def money_event_types(self) -> list[str]:
+        """The types whose rows must carry a price."""
+        return [name for name in self.event_types if name in (EventType.PURCHASE, EventType.RETURN)]
+
+    @property
+    def event_type_index(self) -> dict[str, int]:
+        return {name: index for index, name in enumerate(self.event_types, start=1)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class SparkSettings:
+    """How the session is started where spark-submit does not bring one."""
+
+    master: str = "local[*]"
+    driver_memory: str = "2g"
+    shuffle_partitions: int | None = None
+    checkpoint_dir: str | None = None
+    java_options: str = ""
+    conf: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobSettings:
+    """Everything one run needs."""
+
+    dataset: Dataset
+    quality: dict[str, Any]
+    features_dir: str = "features"
+    feedback_dir: str = "feedback"
+    window_events: int = 1024
+    spark: SparkSettings = field(default_factory=SparkSettings)
+
+    def __post_init__(self) -> None:
+        if self.window_events < 1:
+            raise InputError("window_events must be at least 1")
+
+
+T = typing.TypeVar("T")
+
+
+def read_settings(cls: type[T], given: Mapping[str, Any], *, where: str = "config") -> T:
+    """Build `cls` from a plain mapping; InputError names an unknown, missing or wrongly typed entry."""
+    hints = typing.get_type_hints(cls)
+    fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    for name in given:
+        if name not in fields:
+            raise InputError(f"{where}.{name} is not a setting; known are {', '.join(fields)}")
+    values: dict[str, Any] = {}
+    for name, spec in fields.items():
+        required = spec.default is dataclasses.MISSING and spec.default_factory is dataclasses.MISSING
+        if name not in given or (given[name] is None and required):
+            if required:
+                raise InputError(f"{where}.{name} is missing; give it a value")
+            continue
+        if given[name] is not None:
+            values[name] = _read_value(hints[name], given[name], where=f"{where}.{name}")
+    return cls(**values)
+
+
+def _read_value(hint: Any, value: Any, *, where: str) -> Any:
+    """`value` as the type `hint` says, or InputError."""
+    options = [option for option in typing.get_args(hint) if option is not type(None)]
+    if typing.get_origin(hint) not in (list, dict) and options:
+        hint = options[0]  # X | None
+    if dataclasses.is_dataclass(hint):
+        if not isinstance(value, Mapping):
+            raise InputError(f"{where} must be a group of settings, not {value!r}")
+        return read_settings(typing.cast(type, hint), value, where=where)
+    expected = typing.get_origin(hint) or hint
+    if expected is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if (isinstance(value, bool) and expected is not bool) or not isinstance(value, expected):
+        raise InputError(f"{where} must be of type {expected.__name__}, not {value!r}")
+    return value

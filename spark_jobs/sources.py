@@ -1,0 +1,100 @@
+"""Reading the raw files of a data set. Every fault of a file is one sentence that names it."""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from pyspark.errors import PySparkException
+from pyspark.sql import DataFrame, SparkSession
+
+from recsys.schema import InputError
+from spark_jobs.expressions import find_column
+from spark_jobs.settings import Dataset, SourceTable
+
+HASHED_BYTES_LIMIT = 20 * 2**30
+
+
+def read_table(spark: SparkSession, source: SourceTable) -> DataFrame:
+    """The table as Spark reads it; InputError where it is missing, unreadable or without columns."""
+    if _is_local(source.path) and not _files(source.path):
+        raise InputError(
+            f"{source.path} does not exist or is an empty folder; mend the path in the data set's YAML"
+        )
+    try:
+        reader = spark.read.options(**{key: str(value) for key, value in source.options.items()})
+        frame = reader.format(source.format).load(source.path)
+        columns = frame.columns
+    except PySparkException as error:
+        raise InputError(explain(error, source)) from None
+    if not columns:
+        raise InputError(f"{source.path} is an empty table; give one with rows")
+    added = {
+        name: find_column(frame, text, setting=f"computed.{name}", path=source.path)[0]
+        for name, text in source.computed.items()
+    }
+    return frame.withColumns(added) if added else frame
+
+
+def explain(error: Exception, source: SourceTable) -> str:
+    """One sentence for what Spark says about an unreadable file."""
+    text = str(error)
+    if "PATH_NOT_FOUND" in text:
+        return f"{source.path} does not exist; mend the path in the data set's YAML"
+    if "UNABLE_TO_INFER_SCHEMA" in text:
+        return f"{source.path} is an empty table; give one with rows"
+    return (
+        f"{source.path} cannot be read as {source.format}; it is corrupt or of another format: write it anew"
+    )
+
+
+def read_events(spark: SparkSession, dataset: Dataset) -> DataFrame:
+    """The raw lines, joined with the second file where the data set has one."""
+    events = read_table(spark, dataset.events)
+    if dataset.join is None:
+        return events
+    other = read_table(spark, dataset.join)
+    for side, path in ((events, dataset.events.path), (other, dataset.join.path)):
+        missing = [name for name in dataset.join.keys if name not in side.columns]
+        if missing:
+            raise InputError(
+                f"join.keys: {path} has no column {missing[0]!r}; it has {', '.join(side.columns)}"
+            )
+    return events.join(other, on=dataset.join.keys, how="left")
+
+
+def fingerprints(dataset: Dataset) -> list[dict[str, Any]]:
+    """Path, bytes and sha256 of every local raw file (null for remote or huge ones)."""
+    tables = [dataset.events, dataset.join]
+    tables += [table.source for table in (dataset.items, dataset.users) if table is not None]
+    found: list[dict[str, Any]] = []
+    for table in tables:
+        if table is None:
+            continue
+        if not _is_local(table.path):
+            found.append({"path": table.path, "bytes": None, "sha256": None})
+        for file in _files(table.path) if _is_local(table.path) else []:
+            size = file.stat().st_size
+            digest = _sha256(file) if size <= HASHED_BYTES_LIMIT else None
+            found.append({"path": str(file), "bytes": size, "sha256": digest})
+    return found
+
+
+def _is_local(path: str) -> bool:
+    return "://" not in path or path.startswith("file://")
+
+
+def _files(path: str) -> list[Path]:
+    """The files that `path` (a file, a folder or a glob) stands for, without hidden ones."""
+    files: list[Path] = []
+    for match in sorted(glob.glob(path.removeprefix("file://"))):
+        inside = sorted(Path(match).rglob("*")) if Path(match).is_dir() else [Path(match)]
+        files += [file for file in inside if file.is_file() and file.name[0] not in "._"]
+    return files
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()

@@ -1,0 +1,1 @@
+"""Raw rows -> kept events: normalise, pseudonymise, clean, deduplicate, match returns."""

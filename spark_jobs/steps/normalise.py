@@ -1,0 +1,65 @@
+"""Raw lines of any data set -> canonical event columns. Nothing is dropped; the unreadable is null."""
+
+from __future__ import annotations
+
+from pyspark.sql import Column as SparkColumn
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from recsys.schema import EventType
+from spark_jobs.columns import Event
+from spark_jobs.expressions import number_column, seconds_column, text_column
+from spark_jobs.settings import Dataset
+
+ONE_PIECE = 1.0
+
+
+def normalise(raw: DataFrame, dataset: Dataset) -> DataFrame:
+    """Canonical columns (`Event.BARE` with the raw user id, and one `profile__` column per profile fact).
+
+    Returns carry positive quantity and value here. Raises InputError for a missing column or a wrong type.
+    """
+    named, path = dataset.columns, dataset.events.path
+    loose = dataset.events.format != "parquet"
+
+    def text(name: str, expression: str | None) -> SparkColumn:
+        if expression is None:
+            return F.lit(None).cast("string")
+        return text_column(raw, expression, setting=f"columns.{name}", path=path)
+
+    def number(name: str, expression: str | None) -> SparkColumn:
+        if expression is None:
+            return F.lit(None).cast("double")
+        return number_column(raw, expression, setting=f"columns.{name}", path=path, loose=loose)
+
+    seconds = seconds_column(raw, named.timestamp, setting="columns.timestamp", path=path, loose=loose)
+    typed = raw.select(
+        text("user_id", named.user_id).alias(Event.USER_ID),
+        text("item_id", named.item_id).alias(Event.ITEM_ID),
+        text("event_type", named.event_type).alias(Event.EVENT_TYPE),
+        seconds.alias(Event.TIMESTAMP),
+        text("order_id", named.order_id).alias(Event.ORDER_ID),
+        (number("quantity", named.quantity) if named.quantity else F.lit(ONE_PIECE)).alias(Event.QUANTITY),
+        number("unit_price", named.unit_price).alias(Event.UNIT_PRICE),
+        number("value", named.value).alias(Event.VALUE),
+        text("text", named.text).alias(Event.TEXT),
+        *[
+            text(f"profile.{name}", expression).alias(Event.PROFILE + name)
+            for name, expression in named.profile.items()
+        ],
+    )
+    return _complete_money(typed)
+
+
+def _complete_money(events: DataFrame) -> DataFrame:
+    """Value from quantity and price or the other way round; returns made positive."""
+    is_return = F.col(Event.EVENT_TYPE) == EventType.RETURN
+    value = F.coalesce(F.col(Event.VALUE), F.col(Event.QUANTITY) * F.col(Event.UNIT_PRICE))
+    price = F.coalesce(F.col(Event.UNIT_PRICE), F.try_divide(F.col(Event.VALUE), F.col(Event.QUANTITY)))
+    return events.withColumns(
+        {
+            Event.VALUE: F.when(is_return, F.abs(value)).otherwise(value),
+            Event.UNIT_PRICE: price,
+            Event.QUANTITY: F.when(is_return, F.abs(Event.QUANTITY)).otherwise(F.col(Event.QUANTITY)),
+        }
+    )

@@ -1,0 +1,38 @@
+"""Indices run in order of first sight and are never given out twice."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from spark_jobs.features.indices import assign_indices, number_in_order
+
+SCHEMA = "item_id string, first_seen long"
+
+
+def numbers(frame: Any) -> dict[str, int]:
+    return {row["item_id"]: row["item_index"] for row in frame.collect()}
+
+
+def test_order_is_by_time_then_id_over_many_partitions(spark: Any) -> None:
+    rows = [(f"i{(7 * n) % 50:02d}", (7 * n) % 50 // 5) for n in range(50)]
+    frame = spark.createDataFrame(rows, SCHEMA).repartition(5)
+    found = numbers(number_in_order(frame, "item_id", "item_index", 100))
+    assert found == {f"i{n:02d}": 101 + n for n in range(50)}
+
+
+def test_known_ids_keep_their_index_and_new_ones_follow(spark: Any) -> None:
+    seen = spark.createDataFrame([("b", 5), ("new", 1), ("newer", 2)], SCHEMA)
+    prior = spark.createDataFrame(
+        [("a", 1, 3), ("b", 2, 4)], "item_id string, item_index int, first_seen long"
+    )
+    found = assign_indices(seen, id_column="item_id", index_column="item_index", prior=prior, highest=7)
+    assert numbers(found) == {"a": 1, "b": 2, "new": 8, "newer": 9}
+    first_seen = {row["item_id"]: row["first_seen"] for row in found.collect()}
+    assert first_seen == {"a": 3, "b": 5, "new": 1, "newer": 2}
+
+
+def test_nothing_new_gives_nothing_out(spark: Any) -> None:
+    seen = spark.createDataFrame([("a", 1)], SCHEMA)
+    prior = spark.createDataFrame([("a", 1, 1)], "item_id string, item_index int, first_seen long")
+    found = assign_indices(seen, id_column="item_id", index_column="item_index", prior=prior, highest=1)
+    assert numbers(found) == {"a": 1}

@@ -1,0 +1,52 @@
+"""Pseudonyms against published and openssl values; where the key comes from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from recsys.pseudonym import Key, load_key, pseudonym
+from recsys.schema import InputError
+
+
+def test_pseudonyms_are_hmac_sha256() -> None:
+    # RFC 4231, test case 2
+    jefe = Key(secret=b"Jefe", version="1", is_demo=False)
+    assert pseudonym("what do ya want for nothing?", jefe) == (
+        "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"
+    )
+    # printf a | openssl dgst -sha256 -hmac recsys-demo-key-not-secret
+    assert pseudonym("a", load_key({})) == "df8aa038cb2678634bcbe5c10ca9e9bc48cf893ff62d7d0824910505435d641f"
+
+
+def test_the_environment_comes_before_the_file_and_the_file_before_the_demo_key(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("from file\n")
+    both = {"RECSYS_HMAC_KEY": "gewürz", "RECSYS_HMAC_KEY_FILE": str(tmp_path / "key")}
+    assert load_key(both).secret == "gewürz".encode()
+    del both["RECSYS_HMAC_KEY"]
+    assert load_key(both).secret == b"from file"
+    assert not load_key(both).is_demo
+    assert load_key({}).is_demo
+    assert load_key({}).version == "demo-1"
+
+
+def test_the_version_is_given_or_derived() -> None:
+    # printf 'version:pepper' | sha256sum
+    assert load_key({"RECSYS_HMAC_KEY": "pepper"}).version == "affe0972"
+    assert load_key({"RECSYS_HMAC_KEY": "pepper", "RECSYS_HMAC_KEY_VERSION": "2026-01"}).version == "2026-01"
+
+
+def test_the_secret_is_never_shown() -> None:
+    key = load_key({"RECSYS_HMAC_KEY": "pepper"})
+    assert "pepper" not in f"{key} {key!r}"
+
+
+@pytest.mark.parametrize("content", [None, " \n"])
+def test_a_key_that_is_named_but_not_there_is_refused(tmp_path: Path, content: str | None) -> None:
+    if content is not None:
+        (tmp_path / "key").write_text(content)
+    with pytest.raises(InputError, match="RECSYS_HMAC_KEY_FILE names"):
+        load_key({"RECSYS_HMAC_KEY_FILE": str(tmp_path / "key")})
+    with pytest.raises(InputError, match="RECSYS_HMAC_KEY is empty"):
+        load_key({"RECSYS_HMAC_KEY": content or ""})
