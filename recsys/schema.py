@@ -33,6 +33,7 @@ class Table:
 
     METADATA = "metadata.json"
     QUALITY = "quality.json"
+    VOCABULARIES = "vocabularies.json"  # what the indices of tokens, item fields and profile fields stand for
     QUARANTINE = "quarantine"
     ITEM_FEATURES = "item_features"
     USER_FEATURES = "user_features"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from pyspark.errors import AnalysisException, ParseException
 from pyspark.sql import Column as SparkColumn
 from pyspark.sql import DataFrame
@@ -13,7 +15,11 @@ from recsys.schema import InputError
 
 def find_column(frame: DataFrame, text: str, *, setting: str, path: str) -> tuple[SparkColumn, T.DataType]:
     """The column or expression `text` over `frame` and its type; InputError names `setting` and `path`."""
-    column = F.col(f"`{text}`") if text in frame.columns else F.expr(text)
+    # Spark would take a bare word that is no column for a function where there is one, e.g. `user`.
+    is_word = re.fullmatch(r"[A-Za-z_]\w*", text) is not None
+    if is_word and text.lower() not in [name.lower() for name in frame.columns]:
+        raise _no_column(frame, text, setting, path)
+    column = F.col(f"`{text}`") if is_word or text in frame.columns else F.expr(text)
     try:
         return column, frame.select(column.alias("x")).schema["x"].dataType
     except ParseException:
@@ -23,12 +29,13 @@ def find_column(frame: DataFrame, text: str, *, setting: str, path: str) -> tupl
     except AnalysisException as error:
         missing = (error.getMessageParameters() or {}).get("objectName")
         if missing:
-            raise InputError(
-                f"{setting}: {path} has no column {missing.replace('`', '')!r};"
-                f" it has {', '.join(frame.columns)}"
-            ) from None
+            raise _no_column(frame, missing.replace("`", ""), setting, path) from None
         detail = str(error).split(";")[0].splitlines()[0]
         raise InputError(f"{setting}: {text!r} does not work on {path}: {detail}") from None
+
+
+def _no_column(frame: DataFrame, name: str, setting: str, path: str) -> InputError:
+    return InputError(f"{setting}: {path} has no column {name!r}; it has {', '.join(frame.columns)}")
 
 
 def text_column(frame: DataFrame, text: str, *, setting: str, path: str) -> SparkColumn:
@@ -39,7 +46,19 @@ def text_column(frame: DataFrame, text: str, *, setting: str, path: str) -> Spar
             f"{setting}: {text!r} in {path} is {kind.simpleString()}; it must be text or a number"
         )
     trimmed = F.trim(column.cast("string"))
+    if isinstance(kind, T.FractionalType):
+        trimmed = _number_text(column, kind)
     return F.when(trimmed != "", trimmed)
+
+
+def _number_text(column: SparkColumn, kind: T.DataType) -> SparkColumn:
+    """Text of a fractional number: whole ones as whole numbers ("12346", never "12346.0"), NaN as null.
+
+    A column of ids with gaps often arrives as float64; its ids must read as they do where they are integers.
+    """
+    whole = column.try_cast("long")
+    text = F.when(whole == column, whole.cast("string")).otherwise(column.cast("string"))
+    return text if isinstance(kind, T.DecimalType) else F.when(~F.isnan(column), text)
 
 
 def number_column(frame: DataFrame, text: str, *, setting: str, path: str, loose: bool) -> SparkColumn:

@@ -26,7 +26,7 @@ from spark_jobs.features.cuts import Cuts, find_cuts
 from spark_jobs.features.indices import Indexed, Prior, index_events
 from spark_jobs.features.tables import FeatureTables, build_tables
 from spark_jobs.feedback import outcomes_as_events
-from spark_jobs.metadata import describe, examples_hash
+from spark_jobs.metadata import describe, examples_hash, vocabularies
 from spark_jobs.progress import Stages
 from spark_jobs.publish import TABLES, building, latest_version, publish, write_document, write_table
 from spark_jobs.settings import JobSettings, SourceTable, read_settings
@@ -37,6 +37,7 @@ from spark_jobs.steps.pseudonymise import pseudonymise
 from spark_jobs.steps.sort import Sorted, sort_out
 
 NUM_STAGES = 6
+DATA_FAULT = "22"  # class of SQL states: a value that does not fit (the value itself stays off the screen)
 UNREADABLE = ("FAILED_READ_FILE", "CANNOT_READ_FILE", "is not a Parquet file")
 
 
@@ -122,6 +123,7 @@ def _build(settings: JobSettings, spark: SparkSession, stages: Stages) -> Path:
                 **_sizes(indexed, previous[1] if previous else None),
             )
             write_document(metadata, folder, Table.METADATA)
+            write_document(vocabularies(tables), folder, Table.VOCABULARIES)
             write_document(gate.report(checks, rows.quarantined, counts), folder, Table.QUALITY)
             return publish(folder, metadata["version"])
 
@@ -265,5 +267,15 @@ def _explained(error: Exception, settings: JobSettings) -> Exception | None:
         return InputError(
             f"a raw file of data set {settings.dataset.name} ({settings.dataset.events.path}) is corrupt;"
             " write it anew"
+        )
+    if "OutOfMemoryError" in text or "Java heap space" in text:
+        return InputError(
+            f"Spark ran out of memory at spark.driver_memory={settings.spark.driver_memory}; raise it"
+        )
+    condition = error.getCondition() if isinstance(error, PySparkException) else None
+    if condition and str(error.getSqlState() or "").startswith(DATA_FAULT):  # type: ignore[attr-defined]
+        return InputError(
+            f"an expression of data set {settings.dataset.name} fails on some row ({condition});"
+            " use try_cast or try_divide in its YAML, so that such rows go to the quarantine"
         )
     return None

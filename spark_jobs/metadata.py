@@ -63,7 +63,6 @@ def describe(
         "profile_fields": [{"name": name, "size": len(values)} for name, values in tables.profile.items()],
         "user_numeric": list(UserNumeric.ALL),
         "scalers": {LOG_PRICE: price_scaler} if encoding.has_price else {},
-        "vocabularies": _vocabularies(tables),
         "date_range": [int(measured["first_timestamp"]), int(measured["last_timestamp"])],
         "row_counts": dict(counts),
         "split": _split(settings, cuts, split_hash),
@@ -90,8 +89,8 @@ def examples_hash(examples: DataFrame) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def _vocabularies(tables: FeatureTables) -> dict[str, Any]:
-    """Index -> word: entry i of a list has index i + 1."""
+def vocabularies(tables: FeatureTables) -> dict[str, Any]:
+    """The content of vocabularies.json, index -> word: entry i of a list has index i + 1."""
     fitted = tables.encoding.vocabularies
     return {
         "tokens": list(fitted.tokens),

@@ -7,8 +7,10 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+from py4j.protocol import Py4JError
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
 
 from recsys.schema import InputError
 from spark_jobs.expressions import find_column
@@ -27,7 +29,7 @@ def read_table(spark: SparkSession, source: SourceTable) -> DataFrame:
         reader = spark.read.options(**{key: str(value) for key, value in source.options.items()})
         frame = reader.format(source.format).load(source.path)
         columns = frame.columns
-    except PySparkException as error:
+    except (PySparkException, Py4JError) as error:
         raise InputError(explain(error, source)) from None
     if not columns:
         raise InputError(f"{source.path} is an empty table; give one with rows")
@@ -62,6 +64,12 @@ def read_events(spark: SparkSession, dataset: Dataset) -> DataFrame:
             raise InputError(
                 f"join.keys: {path} has no column {missing[0]!r}; it has {', '.join(side.columns)}"
             )
+    twice = other.groupBy(*dataset.join.keys).count().where(F.col("count") > 1).count()
+    if twice:
+        raise InputError(
+            f"join.keys: {dataset.join.path} has more than one row for {twice} of its keys;"
+            " keep one row for each or name more keys"
+        )
     return events.join(other, on=dataset.join.keys, how="left")
 
 

@@ -25,6 +25,7 @@ from spark_jobs.settings import FeatureSettings
 from spark_jobs.steps.order import stable_key
 
 POPULARITY_DAYS = 30
+STABLE_DECIMALS = 12  # the order in which Spark sums shows in the last digits only
 COUNTED_WORDS = 20_000  # how many of the most common words are looked at for tokens and categories
 CATEGORY, PRICE_BAND, LOG_PRICE = "category", "price_band", "log_price"
 FIELD, TOKENS = "field__", "tokens__"  # prefixes of columns from the item table
@@ -219,4 +220,5 @@ def _fit_prices(training: DataFrame, bands: int) -> tuple[list[float], float, fl
     ).first()
     if row is None or row["mean"] is None:
         return [], 0.0, 1.0
-    return [float(x) for x in row["thresholds"]], float(row["mean"]), sqrt(row["variance"]) or 1.0
+    mean, std = (round(value, STABLE_DECIMALS) for value in (row["mean"], sqrt(row["variance"])))
+    return [float(x) for x in row["thresholds"]], mean, std or 1.0

@@ -78,9 +78,7 @@ def category_words(counted: Iterable[tuple[str, int]], *, size: int) -> list[str
     fit = [
         word
         for word, _ in counted
-        if len(word) >= SHORTEST_CATEGORY_WORD
-        and word not in NO_CATEGORY
-        and not any(c.isdigit() for c in word)
+        if len(word) >= SHORTEST_CATEGORY_WORD and word.isalpha() and word not in NO_CATEGORY
     ]
     return fit[:size]
 

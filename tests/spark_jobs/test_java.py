@@ -66,7 +66,7 @@ def test_spark_runs_with_java_hidden_from_the_path(tmp_path: Path) -> None:
     program = (
         "from spark_jobs.session import start_session\n"
         "from spark_jobs.settings import SparkSettings\n"
-        "spark = start_session(SparkSettings(master='local[1]', driver_memory='512m', shuffle_partitions=1))\n"
+        "spark = start_session(SparkSettings(master='local[1]', driver_memory='512m'))\n"
         "print(spark.range(7).selectExpr('sum(id) as total').first()['total'])\n"
         "print(spark.sparkContext._jvm.System.getProperty('java.home'))\n"
     )

@@ -158,6 +158,17 @@ def test_metadata_tells_the_protocol(version: Path) -> None:
     assert "demo-key" not in json.dumps(metadata)
 
 
+def test_vocabularies_stand_beside_the_metadata(version: Path) -> None:
+    metadata = json.loads((version / Table.METADATA).read_text())
+    words = json.loads((version / Table.VOCABULARIES).read_text())
+    assert "vocabularies" not in metadata
+    assert len(words["tokens"]) == metadata["num_tokens"]
+    # by the validation cut the texts are RED A MUG, RED B MUG and RED C MUG; all live in the UK
+    assert words["tokens"] == ["mug", "red", "a", "b", "c"]
+    assert words["category"] == ["mug"]
+    assert words["profile_fields"] == {"country": ["UK"]}
+
+
 def known_at_cut(version: Path, cut: int) -> list[Any]:
     """Everything the tables say of the time up to `cut`, sorted."""
     items = [
@@ -165,7 +176,20 @@ def known_at_cut(version: Path, cut: int) -> list[Any]:
     ]
     users = [r for r in rows(version, Table.USER_FEATURES) if r[Column.VALID_FROM] == cut]
     examples = [r for r in rows(version, Table.EXAMPLES) if r[Column.CUT] == cut and r[Column.PREFIX_LENGTH]]
-    return [sorted(map(repr, part)) for part in (items, users, examples)]
+    past = [
+        (row[Column.USER_KEY], item, kind, timestamp, value, returned_at if returned_at <= cut else 0)
+        for row in rows(version, Table.HISTORIES)
+        for item, kind, timestamp, value, returned_at in zip(
+            row[Column.ITEM_INDEX],
+            row[Column.EVENT_TYPE],
+            row[Column.TIMESTAMP],
+            row[Column.VALUE],
+            row[Column.RETURNED_AT],
+            strict=True,
+        )
+        if timestamp <= cut
+    ]
+    return [sorted(map(repr, part)) for part in (items, users, examples, past)]
 
 
 def test_nothing_after_the_cut_changes_what_was_known_at_it(
@@ -173,7 +197,7 @@ def test_nothing_after_the_cut_changes_what_was_known_at_it(
 ) -> None:
     after = [
         shop.line("u1", "A", 91, quantity=50, price=99.0, text="WHOLLY OTHER TEXT", country="DE"),
-        shop.line("u1", "A", 92, quantity=-2, price=2.0, invoice="C7"),  # sends back what was bought before
+        shop.line("u2", "B", 92, quantity=-2, price=3.0, invoice="C7"),  # bought on day 64.5
         shop.line("new", "E", 93, text="NEW THING"),
         shop.line("u2", "B", 119, price=0.5),
     ]

@@ -19,6 +19,7 @@ def fill(folder: Path) -> None:
         (folder / table).mkdir()
         (folder / table / publish.SUCCESS).touch()
     publish.write_document({"schema_version": 1}, folder, Table.METADATA)
+    publish.write_document({}, folder, Table.VOCABULARIES)
     publish.write_document({}, folder, Table.QUALITY)
 
 

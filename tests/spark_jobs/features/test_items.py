@@ -13,14 +13,14 @@ from spark_jobs.settings import FeatureSettings
 from tests.spark_jobs.shop import seconds
 
 EVENTS = (
-    "item_index int, user_key string, item_id string, event_type string, timestamp long, order_id string,"
-    " unit_price double, text string"
+    "item_index int, user_key string, item_id string, event_type string, timestamp long,"
+    " order_id string, unit_price double, text string"
 )
 ITEMS = "item_id string, item_index int, first_seen long"
 CUT = seconds(10)
 SNAPSHOT = (
-    "item_index int, item_id string, first_seen long, valid_from long, known_at long, text string, price double,"
-    " popularity long, in_training boolean, field__brand string, tokens__genre array<string>"
+    "item_index int, item_id string, first_seen long, valid_from long, known_at long, text string,"
+    " price double, popularity long, in_training boolean, field__brand string, tokens__genre array<string>"
 )
 
 
@@ -104,11 +104,11 @@ def test_encoding_is_fitted_on_known_items_only(snapshot: Any) -> None:
     encoding = fit_encoding(snapshot.where("in_training"), settings, has_price=True)
     # rows that have the word: mug 2, red 2, blue 1, genre=x 1, lamp 1
     assert encoding.vocabularies.tokens == {"mug": 1, "red": 2, "blue": 3, "genre=x": 4}
-    assert encoding.vocabularies.category == {"mug": 1, "genre=x": 2, "lamp": 3}
+    assert encoding.vocabularies.category == {"mug": 1, "lamp": 2}
     assert encoding.vocabularies.fields == {"brand": {"b": 1, "a": 2}}
     assert encoding.price_thresholds == [2.0]
     assert encoding.fields == [
-        {"name": "category", "size": 3},
+        {"name": "category", "size": 2},
         {"name": "brand", "size": 2},
         {"name": "price_band", "size": 2},
     ]
@@ -120,7 +120,7 @@ def test_encoding_is_fitted_on_known_items_only(snapshot: Any) -> None:
     assert [found[i]["categorical"] for i in range(1, 6)] == [
         [1, 1, 1],
         [1, 2, 1],
-        [3, 1, 2],
+        [2, 1, 2],
         [1, 0, 2],
         [0, 0, 0],
     ]

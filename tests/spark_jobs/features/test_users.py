@@ -11,8 +11,8 @@ from spark_jobs.features import users as steps
 from tests.spark_jobs.shop import seconds
 
 EVENTS = (
-    "user_index int, event_type string, timestamp long, anchor_timestamp long, returned_at long, order_id string,"
-    " value double, profile__country string"
+    "user_index int, event_type string, timestamp long, anchor_timestamp long, returned_at long,"
+    " order_id string, value double, profile__country string"
 )
 CUTS = [(seconds(100), "validation"), (seconds(130), "test")]
 

@@ -1,0 +1,80 @@
+"""Typed batches: shape, dtype and unit of every field.
+
+Legend: B rows (a user's window of events), L events, F profile fields, Q item queries, P query-target pairs,
+C cut queries of a row, R cut features, H horizons, V items, N numeric features, T words of a text.
+A *prefix length* t means: the first t events of the row are known, nothing after them.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Histories(NamedTuple):
+    """What a user did, oldest first, padded on the right with PAD."""
+
+    item_BL: Tensor  # int64, item_index
+    event_type_BL: Tensor  # int64
+    timestamp_BL: Tensor  # int64, Unix seconds, UTC (positions where the data set has no time)
+    value_BL: Tensor  # float32, money, returns negative
+    length_B: Tensor  # int64, real events
+    profile_BF: Tensor  # int64, 0 = unknown
+
+    @property
+    def mask_BL(self) -> Tensor:
+        """bool, True at real events."""
+        return torch.arange(self.item_BL.shape[1], device=self.item_BL.device) < self.length_B[:, None]
+
+
+class ItemQueries(NamedTuple):
+    """Positions from which the items of the coming window are predicted."""
+
+    row_Q: Tensor  # int64, row of the batch
+    length_Q: Tensor  # int64, prefix length
+    weight_Q: Tensor  # float32
+    target_query_P: Tensor  # int64, the query a target belongs to
+    target_item_P: Tensor  # int64, item_index
+
+
+class CutQueries(NamedTuple):
+    """Dates at which value is assessed; padded, `mask_BC` is True where there is a cut."""
+
+    mask_BC: Tensor  # bool
+    length_BC: Tensor  # int64, prefix length at the cut
+    features_BCR: Tensor  # float32, standardised activity up to the cut
+    spend_BCH: Tensor  # float32, net money of each horizon's increment
+    observed_BCH: Tensor  # bool, the horizon ended before the boundary of what may be known
+    next_active_days_BC: Tensor  # float32, inf where no further event is known
+    observed_days_BC: Tensor  # float32, how long the user was watched after the cut
+    converted_BC: Tensor  # bool, bought within the first horizon (masked by observed_BCH[..., 0])
+
+
+class TrainBatch(NamedTuple):
+    """One micro batch; totals are of the global batch, so that ranks with fewer rows weigh less."""
+
+    histories: Histories
+    items: ItemQueries
+    cuts: CutQueries
+    total_weight: float  # sum of weight_Q over the global batch
+    total_cuts: int  # cut queries in the global batch
+    position: tuple[int, int]  # (epoch, global batches done in it, this one included)
+
+
+class PredictBatch(NamedTuple):
+    """Users as they stand at the end of their rows, and one cut query each (C = 1)."""
+
+    histories: Histories
+    features_BR: Tensor  # float32
+    user_index_B: Tensor  # int64
+
+
+class Catalogue(NamedTuple):
+    """Content of every item at one cut; row 0 is padding."""
+
+    categorical_VF: Tensor  # int64, 0 = unknown
+    numeric_VN: Tensor  # float32, standardised
+    tokens_VT: Tensor  # int64, padded with 0
+    in_training_V: Tensor  # bool, the id was seen in training

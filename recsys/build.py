@@ -1,0 +1,92 @@
+"""From feature tables and settings to a model and its catalogue: every size comes from the tables."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from recsys.batch import Catalogue
+from recsys.data.samples import TrainingSamples
+from recsys.data.tables import FeatureTables
+from recsys.nn.item_tower import ItemTowerConfig
+from recsys.nn.user_model import UserModelConfig
+from recsys.nn.value_heads import ValueHeadsConfig
+
+_BIN_ENDS_DAYS = (1, 3, 7, 14, 30, 60, 90, 180, 365)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSettings:
+    """What a user picks of the architecture; conf/model/*.yaml."""
+
+    width: int = 64
+    score_width: int = 64
+    num_blocks: int = 2
+    num_heads: int = 2
+    dropout: float = 0.2
+    id_dropout: float = 0.1
+    temperature: float = 0.07
+    repeats: bool = True
+
+
+def catalogue_at(tables: FeatureTables, split: str) -> Catalogue:
+    """Content of every item as known at the cut of a split."""
+    items = tables.items(split)
+    return Catalogue(
+        categorical_VF=torch.from_numpy(items.categorical),
+        numeric_VN=torch.from_numpy(items.numeric),
+        tokens_VT=torch.from_numpy(items.tokens),
+        in_training_V=torch.from_numpy(items.in_training),
+    )
+
+
+def model_config(
+    *, tables: FeatureTables, samples: TrainingSamples, settings: ModelSettings
+) -> UserModelConfig:
+    """Sizes from the metadata, priors of the value heads from the training cuts."""
+    metadata = tables.metadata
+    return UserModelConfig(
+        item_tower=ItemTowerConfig(
+            capacity=int(metadata["item_capacity"]),
+            field_sizes=tuple(int(f["size"]) for f in metadata["item_fields"]),
+            num_numeric=len(metadata["item_numeric"]),
+            num_tokens=int(metadata["num_tokens"]),
+            width=settings.width,
+            id_dropout=settings.id_dropout,
+        ),
+        value_heads=_value_heads(tables, samples, settings),
+        num_event_types=max(metadata["event_types"].values()),
+        profile_sizes=tuple(int(f["size"]) for f in metadata["profile_fields"]),
+        has_time=bool(metadata["has_time"]),
+        width=settings.width,
+        score_width=settings.score_width,
+        num_blocks=settings.num_blocks,
+        num_heads=settings.num_heads,
+        max_length=samples.config.max_length,
+        dropout=settings.dropout,
+        temperature=settings.temperature,
+        repeats=settings.repeats,
+    )
+
+
+def _value_heads(
+    tables: FeatureTables, samples: TrainingSamples, settings: ModelSettings
+) -> ValueHeadsConfig | None:
+    if not (tables.is_time_split and tables.metadata["has_time"] and len(samples.cuts.prefix)):
+        return None
+    horizons = tables.horizons_days
+    log_spend = []
+    for h in range(len(horizons)):
+        paid = samples.cuts.spend[:, h][samples.cuts.observed[:, h] & (samples.cuts.spend[:, h] > 0)]
+        log_spend.append(float(np.log(paid).mean()) if len(paid) else 0.0)
+    return ValueHeadsConfig(
+        width=settings.width,
+        num_heads=settings.num_heads,
+        num_features=samples.cuts.features.shape[1],
+        horizons_days=tuple(horizons),
+        bin_ends_days=tuple(d for d in _BIN_ENDS_DAYS if d <= max(horizons)),
+        log_spend=tuple(log_spend),
+        has_value=tables.has_value,
+    )

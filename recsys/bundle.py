@@ -1,0 +1,142 @@
+"""A trained model on disk: safetensors weights, config, scaler, vocabulary, fingerprint, model card. No pickle.
+
+    <bundle>/
+      bundle.json             format, model config, scaler, tables it was trained on, run settings, shard index
+      weights-*.safetensors   dense weights, and the id table in item_index order
+      items.parquet           item_index -> item_id
+      MODEL_CARD.md
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from safetensors.torch import load_file, save_file
+
+from recsys.nn.item_tower import ItemTowerConfig
+from recsys.nn.user_model import UserModel, UserModelConfig
+from recsys.nn.value_heads import ValueHeadsConfig
+from recsys.schema import Column, InputError
+
+FORMAT = 1
+_BUNDLE, _ITEMS, _CARD = "bundle.json", "items.parquet", "MODEL_CARD.md"
+_ID_TABLE = "item_tower.lookup.weight"
+_ROWS_PER_SHARD = 1_000_000
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """scaler: mean and std of the cut features; trained_on: dataset, table version, split hash, fit_until."""
+
+    model: UserModel
+    scaler: dict[str, list[float]]
+    trained_on: dict[str, Any]
+    settings: dict[str, Any]
+    item_ids: list[str]
+    fingerprint: str = ""
+
+
+def save_bundle(bundle: Bundle, path: Path) -> None:
+    """Write beside and rename: the folder is complete or absent."""
+    building = path.with_name(f".building-{path.name}-{os.getpid()}")
+    shutil.rmtree(building, ignore_errors=True)
+    building.mkdir(parents=True)
+    try:
+        weights = {name: t.detach().contiguous() for name, t in bundle.model.state_dict().items()}
+        table = weights.pop(_ID_TABLE)
+        shards = {"weights-dense.safetensors": weights}
+        for k, start in enumerate(range(0, len(table), _ROWS_PER_SHARD)):
+            rows = table[start : start + _ROWS_PER_SHARD].contiguous()
+            shards[f"weights-items-{k:05d}.safetensors"] = {_ID_TABLE: rows}
+        for name, tensors in shards.items():
+            save_file(tensors, building / name)
+        pq.write_table(
+            pa.table({Column.ITEM_INDEX: range(len(bundle.item_ids)), Column.ITEM_ID: bundle.item_ids}),
+            building / _ITEMS,
+        )
+        content = {
+            "format": FORMAT,
+            "model": dataclasses.asdict(bundle.model.config),
+            "scaler": bundle.scaler,
+            "trained_on": bundle.trained_on,
+            "settings": bundle.settings,
+            "shards": {name: _digest(building / name) for name in shards},
+        }
+        (building / _BUNDLE).write_text(json.dumps(content, indent=2))
+        (building / _CARD).write_text(_model_card(bundle))
+        shutil.rmtree(path, ignore_errors=True)
+        os.replace(building, path)
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+
+
+def load_bundle(path: str | Path) -> Bundle:
+    """Raises InputError where the folder is no complete bundle of this format."""
+    path = Path(path)
+    try:
+        content = json.loads((path / _BUNDLE).read_text())
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} is not a model bundle ({error}); train one with `python train.py`") from error
+    if content.get("format") != FORMAT:
+        raise InputError(f"{path} has bundle format {content.get('format')}, this code reads {FORMAT}; retrain")
+    model = UserModel(_config(content["model"]))
+    weights: dict[str, torch.Tensor] = {}
+    rows = []
+    for name, digest in sorted(content["shards"].items()):
+        if not (path / name).is_file() or _digest(path / name) != digest:
+            raise InputError(f"{path / name} is missing or damaged; copy the bundle again")
+        tensors = load_file(path / name)
+        if _ID_TABLE in tensors:
+            rows.append(tensors.pop(_ID_TABLE))
+        weights |= tensors
+    model.load_state_dict({**weights, _ID_TABLE: torch.cat(rows)})
+    return Bundle(
+        model=model.eval(),
+        scaler=content["scaler"],
+        trained_on=content["trained_on"],
+        settings=content["settings"],
+        item_ids=pq.read_table(path / _ITEMS)[Column.ITEM_ID].to_pylist(),
+        fingerprint=hashlib.sha256(json.dumps(content["shards"], sort_keys=True).encode()).hexdigest()[:16],
+    )
+
+
+def _config(values: dict[str, Any]) -> UserModelConfig:
+    def tuples(part: dict[str, Any]) -> dict[str, Any]:
+        return {k: tuple(v) if isinstance(v, list) else v for k, v in part.items()}
+
+    tower = ItemTowerConfig(**tuples(values["item_tower"]))
+    heads = ValueHeadsConfig(**tuples(values["value_heads"])) if values["value_heads"] else None
+    rest = {k: v for k, v in tuples(values).items() if k not in ("item_tower", "value_heads")}
+    return UserModelConfig(item_tower=tower, value_heads=heads, **rest)
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _model_card(bundle: Bundle) -> str:
+    config, trained = bundle.model.config, bundle.trained_on
+    parameters = sum(p.numel() for p in bundle.model.parameters())
+    heads = "spend, retention, conversion" if config.value_heads else "none"
+    lines = [
+        "# Attention-based user model",
+        f"- Data: {trained['dataset']}, table version {trained['version']}, split {trained['split_hash'][:16]}",
+        f"- Learned from events before the {trained['fit_until']} cut",
+        f"- {parameters:,} parameters: width {config.width}, {config.num_blocks} blocks; value heads: {heads}",
+        f"- Catalogue: {len(bundle.item_ids) - 1:,} items; the id table holds {config.item_tower.capacity:,}",
+        "- Meant for: ranking items for users of this platform and estimating their value at a date.",
+        "- Not meant for: decisions on a person's rights, credit or prices; other platforms' users.",
+        "- Users are their histories and profiles: no table of user ids is stored in the weights.",
+    ]
+    return "\n".join(lines) + "\n"

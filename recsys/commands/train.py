@@ -1,0 +1,84 @@
+"""`python train.py`: feature tables -> model bundle, metrics.json, report.html."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from recsys.entry import hydra_command
+
+
+@hydra_command("train")
+def main(cfg: Any) -> None:
+    import pytorch_lightning as pl
+    import torch
+    from hydra.utils import instantiate
+    from omegaconf import OmegaConf
+
+    from recsys.build import ModelSettings, catalogue_at, model_config
+    from recsys.bundle import Bundle, load_bundle, save_bundle
+    from recsys.commands.evaluate import evaluate_and_report
+    from recsys.data.datamodule import UserDataModule
+    from recsys.data.plan import PlanConfig
+    from recsys.data.samples import SampleConfig, TrainingSamples
+    from recsys.data.tables import FeatureTables, resolve_tables
+    from recsys.evaluation.quick import epoch_evaluator
+    from recsys.module import ObjectiveConfig, UserModule
+    from recsys.nn.user_model import UserModel
+    from recsys.schema import Split
+    from recsys.training import git_commit
+    from recsys.warm_start import warm_start
+
+    pl.seed_everything(cfg.seed, workers=True, verbose=False)
+    output = Path(cfg.output_dir)
+    tables_dir = resolve_tables(features_dir=cfg.features_dir, dataset=cfg.dataset, version=cfg.version)
+    tables = FeatureTables(tables_dir=tables_dir, cache_dir=cfg.cache_dir)
+    settings = OmegaConf.to_container(cfg, resolve=True)
+    samples = TrainingSamples(tables=tables, fit_until=cfg.fit_until, config=SampleConfig(**cfg.data.samples))
+    model = UserModel(
+        model_config(tables=tables, samples=samples, settings=ModelSettings(**settings["model"]))
+    )
+    if cfg.warm_start:
+        warm_start(model, load_bundle(cfg.warm_start))
+    catalogue = catalogue_at(tables, cfg.fit_until)
+    evaluator = None
+    if cfg.fit_until == Split.VALIDATION:  # judged on what it may not see yet; a final fit has nothing left to peek at
+        evaluator = epoch_evaluator(tables=tables, split=Split.VALIDATION, scaler=samples.scaler)
+    module = UserModule(
+        model=model,
+        catalogue=catalogue,
+        objective=ObjectiveConfig(**settings["objective"]),
+        optimizer=instantiate(cfg.optimizer, _convert_="all"),
+        scheduler=instantiate(cfg.scheduler, _convert_="all"),
+        evaluate=evaluator,
+    )
+    run = {"table_version": tables.version, "split_hash": tables.metadata["split"]["hash"], "git_commit": git_commit()}
+    loggers = [instantiate(logger, _convert_="all") for logger in cfg.logger.values() if logger]
+    for logger in loggers:
+        logger.log_hyperparams({**settings, **run})
+    trainer = instantiate(cfg.trainer, logger=loggers, default_root_dir=str(output), _convert_="all")(
+        callbacks=[instantiate(c, _convert_="all") for c in cfg.callbacks.values() if c]
+    )
+    datamodule = UserDataModule(
+        samples=samples, plan=PlanConfig(**settings["data"]["plan"]), num_workers=cfg.data.num_workers
+    )
+    trainer.fit(module, datamodule=datamodule, ckpt_path=cfg.resume)
+    if not trainer.is_global_zero:
+        return
+    bundle = Bundle(
+        model=model.eval(),
+        scaler={"mean": samples.scaler.mean, "std": samples.scaler.std},
+        trained_on={
+            "dataset": cfg.dataset,
+            "version": tables.version,
+            "split_hash": run["split_hash"],
+            "fit_until": cfg.fit_until,
+            "git_commit": run["git_commit"],
+        },
+        settings=settings,
+        item_ids=[str(i) for i in tables.items(cfg.fit_until).item_id],
+    )
+    bundle_dir = Path(cfg.models_dir) / cfg.dataset / cfg.name
+    save_bundle(bundle, bundle_dir)
+    torch.set_grad_enabled(False)
+    evaluate_and_report(bundle_dir=bundle_dir, tables=tables, split=cfg.fit_until, output=output)

@@ -1,0 +1,132 @@
+"""Sample numbers -> padded tensors. Legend as in recsys.batch."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from recsys.batch import CutQueries, Histories, ItemQueries, PredictBatch, TrainBatch
+from recsys.data.cut_features import CutScaler
+from recsys.data.flat import FlatHistories
+from recsys.data.samples import TrainingSamples
+from recsys.data.tables import CutTable
+
+
+def pad_histories(
+    flat: FlatHistories, *, begin: np.ndarray, end: np.ndarray, profile_BF: np.ndarray
+) -> Histories:
+    """Events begin : end of each row, padded on the right; timestamps of padding repeat the last one."""
+    length = end - begin
+    at = np.minimum(begin[:, None] + np.arange(max(int(length.max(initial=0)), 1)), np.maximum(end - 1, 0)[:, None])
+    at = np.minimum(at, max(len(flat.item_index) - 1, 0))
+    real = np.arange(at.shape[1]) < length[:, None]
+
+    def column(values: np.ndarray, dtype: type) -> torch.Tensor:
+        return torch.from_numpy(np.where(real, values[at], 0).astype(dtype))
+
+    return Histories(
+        item_BL=column(flat.item_index, np.int64),
+        event_type_BL=column(flat.event_type, np.int64),
+        timestamp_BL=torch.from_numpy(np.where(length[:, None] > 0, flat.timestamp[at], 0).astype(np.int64)),
+        value_BL=column(flat.value, np.float32),
+        length_B=torch.from_numpy(length.astype(np.int64)),
+        profile_BF=torch.from_numpy(profile_BF),
+    )
+
+
+def train_batch(
+    samples: TrainingSamples,
+    rows: np.ndarray,
+    *,
+    total_weight: float,
+    total_cuts: int,
+    position: tuple[int, int],
+    seed: int,
+) -> TrainBatch:
+    """The micro batch of these samples; rows of -1 are empty (they keep ranks in step)."""
+    rows = rows[rows >= 0] if (rows >= 0).any() else rows[:0]
+    histories = pad_histories(
+        samples.histories,
+        begin=samples.begin[rows],
+        end=samples.end[rows],
+        profile_BF=samples.profile[samples.user[rows]],
+    )
+    return TrainBatch(
+        histories=histories,
+        items=_item_queries(samples, rows, np.random.default_rng([seed, *position])),
+        cuts=_cut_queries(samples, rows),
+        total_weight=total_weight,
+        total_cuts=total_cuts,
+        position=position,
+    )
+
+
+def _spans(start: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(batch row of each entry, entry) for the entries start[r] : start[r + 1] of the given rows."""
+    counts = start[rows + 1] - start[rows]
+    owner = np.repeat(np.arange(len(rows)), counts)
+    inside = np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return owner, start[rows][owner] + inside
+
+
+def _item_queries(samples: TrainingSamples, rows: np.ndarray, rng: np.random.Generator) -> ItemQueries:
+    table = samples.items
+    row_Q, query = _spans(table.start, rows)
+    bounds = np.r_[table.low[query], 0]
+    counts = table.high[query] - table.low[query]
+    query_P = np.repeat(np.arange(len(query)), counts)
+    event_P = bounds[:-1][query_P] + np.arange(len(query_P)) - np.repeat(np.cumsum(counts) - counts, counts)
+    valid = samples.target_mask[event_P]
+    query_P, item_P = query_P[valid], np.asarray(samples.histories.item_index)[event_P[valid]].astype(np.int64)
+    num_items = samples.tables.num_items + 1
+    pairs = np.unique(query_P * num_items + item_P)
+    pairs = pairs[rng.permutation(len(pairs))]
+    pairs = pairs[np.argsort(pairs // num_items, kind="stable")]
+    query_P = pairs // num_items
+    rank = np.arange(len(pairs)) - np.searchsorted(query_P, query_P)
+    pairs = pairs[rank < samples.config.max_targets]
+    return ItemQueries(
+        row_Q=torch.from_numpy(row_Q),
+        length_Q=torch.from_numpy(table.prefix[query] - samples.begin[rows][row_Q]),
+        weight_Q=torch.from_numpy(table.weight[query]),
+        target_query_P=torch.from_numpy(pairs // num_items),
+        target_item_P=torch.from_numpy(pairs % num_items),
+    )
+
+
+def _cut_queries(samples: TrainingSamples, rows: np.ndarray) -> CutQueries:
+    table = samples.cuts
+    row_K, query = _spans(table.start, rows)
+    slot = np.arange(len(row_K)) - np.searchsorted(row_K, row_K)
+    shape = (len(rows), int(slot.max(initial=-1)) + 1)
+
+    def padded(values: np.ndarray, dtype: type) -> torch.Tensor:
+        out = np.zeros((*shape, *values.shape[1:]), dtype)
+        out[row_K, slot] = values
+        return torch.from_numpy(out)
+
+    return CutQueries(
+        mask_BC=padded(np.ones(len(row_K), bool), bool),
+        length_BC=padded(table.prefix[query] - samples.begin[rows][row_K], np.int64),
+        features_BCR=padded(table.features[query], np.float32),
+        spend_BCH=padded(table.spend[query], np.float32),
+        observed_BCH=padded(table.observed[query], bool),
+        next_active_days_BC=padded(table.next_active_days[query], np.float32),
+        observed_days_BC=padded(table.observed_days[query], np.float32),
+        converted_BC=padded(table.converted[query], bool),
+    )
+
+
+def predict_batch(
+    flat: FlatHistories, table: CutTable, rows: np.ndarray, *, scaler: CutScaler, max_length: int
+) -> PredictBatch:
+    """Users of a cut table with their newest events up to the cut."""
+    first = np.asarray(flat.offsets)[table.user_index[rows] - 1]
+    end = first + table.prefix_length[rows]
+    return PredictBatch(
+        histories=pad_histories(
+            flat, begin=np.maximum(first, end - max_length), end=end, profile_BF=table.profile[rows]
+        ),
+        features_BR=torch.from_numpy(scaler(table.activity[rows])),
+        user_index_B=torch.from_numpy(table.user_index[rows]),
+    )

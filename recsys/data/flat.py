@@ -1,0 +1,117 @@
+"""List columns of the histories table -> flat memory-mapped files, shared by ranks and workers of a node."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from recsys.schema import Column, InputError, Table
+
+_COLUMNS = {
+    Column.ITEM_INDEX: np.int32,
+    Column.EVENT_TYPE: np.int32,
+    Column.TIMESTAMP: np.int64,
+    Column.VALUE: np.float64,
+    Column.RETURNED_AT: np.int64,
+}
+
+
+@dataclass(frozen=True)
+class FlatHistories:
+    """Events of all users in CSR form: user_index u holds events offsets[u - 1] : offsets[u]. Memory-mapped.
+
+    offsets: int64 (U + 1,); the others (E,): item_index int32, event_type int32, timestamp int64,
+    value float64 (money), returned_at int64 (0 = not returned); user_key: string (U,).
+    """
+
+    offsets: np.ndarray
+    item_index: np.ndarray
+    event_type: np.ndarray
+    timestamp: np.ndarray
+    value: np.ndarray
+    returned_at: np.ndarray
+    user_key: np.ndarray
+
+    @property
+    def num_users(self) -> int:
+        return len(self.offsets) - 1
+
+    def user_of_event(self) -> np.ndarray:
+        """int64 (E,), zero-based user row of each event."""
+        return np.repeat(np.arange(self.num_users), np.diff(self.offsets))
+
+
+def open_histories(*, tables_dir: Path, cache_dir: Path, num_users: int) -> FlatHistories:
+    """Map the flat files of a table version, made on first use and renamed into place when complete."""
+    target = cache_dir / tables_dir.resolve().name
+    if not target.is_dir():
+        building = cache_dir / f".{target.name}-{os.getpid()}"
+        building.mkdir(parents=True, exist_ok=True)
+        try:
+            _flatten(tables_dir / Table.HISTORIES, building, num_users)
+            os.replace(building, target)
+        except OSError:
+            if not target.is_dir():
+                raise
+        finally:
+            shutil.rmtree(building, ignore_errors=True)
+    arrays = {name: np.load(target / f"{name}.npy", mmap_mode="r") for name in (*_COLUMNS, "offsets")}
+    return FlatHistories(**arrays, user_key=np.load(target / "user_key.npy", allow_pickle=False))
+
+
+def _flatten(folder: Path, out: Path, num_users: int) -> None:
+    """Two passes over the row groups: sizes, then each user's windows into their place."""
+    files = sorted(folder.glob("*.parquet"))
+    if not files:
+        raise InputError(f"{folder} holds no Parquet files; run `python -m spark_jobs` again")
+    counts_U = np.zeros(num_users + 1, np.int64)
+    keys_U = np.zeros(num_users, "U64")
+    windows: list[np.ndarray] = []
+    for batch in _batches(files, [Column.USER_INDEX, Column.USER_KEY, Column.WINDOW_INDEX, Column.NUM_EVENTS]):
+        user, window, count = (
+            batch[c].to_numpy() for c in (Column.USER_INDEX, Column.WINDOW_INDEX, Column.NUM_EVENTS)
+        )
+        np.add.at(counts_U, user, count)
+        keys_U[user - 1] = batch[Column.USER_KEY].to_numpy(zero_copy_only=False).astype("U64")
+        windows.append(np.stack([user, window, count], 1).astype(np.int64))
+    offsets = np.cumsum(counts_U)
+    rows = np.concatenate(windows)
+    order = np.lexsort((rows[:, 1], rows[:, 0]))
+    ends = np.cumsum(rows[order, 2])
+    start_of_row = np.empty(len(rows), np.int64)
+    start_of_row[order] = ends - rows[order, 2]
+    flat = {
+        name: np.lib.format.open_memmap(out / f"{name}.npy", "w+", dtype, (int(offsets[-1]),))
+        for name, dtype in _COLUMNS.items()
+    }
+    at = 0
+    for batch in _batches(files, list(_COLUMNS)):
+        for name, mapped in flat.items():
+            lists = batch[name]
+            values, bounds = lists.flatten().to_numpy(), lists.offsets.to_numpy()
+            if not len(values):
+                continue
+            for k in range(len(lists)):
+                start = start_of_row[at + k]
+                length = bounds[k + 1] - bounds[k]
+                mapped[start : start + length] = values[bounds[k] - bounds[0] : bounds[k + 1] - bounds[0]]
+        at += batch.num_rows
+    for mapped in flat.values():
+        mapped.flush()
+    np.save(out / "offsets.npy", offsets)
+    np.save(out / "user_key.npy", keys_U)
+
+
+def _batches(files: list[Path], columns: list[str]):  # type: ignore[no-untyped-def]
+    for file in files:
+        try:
+            for batch in pq.ParquetFile(file).iter_batches(columns=columns, batch_size=4096):
+                yield batch
+        except (pa.ArrowInvalid, KeyError) as error:
+            raise InputError(f"{file} cannot be read ({error}); run `python -m spark_jobs` again") from error

@@ -1,0 +1,166 @@
+"""The order of training: global batches from (seed, epoch) alone, dealt to whatever ranks there are.
+
+A run that is cut off goes on at (epoch, batches done), on another number of ranks too, with the same next
+sample: neither the world size nor the number of workers enters the plan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from torch.utils.data import DataLoader, Dataset
+
+from recsys.batch import TrainBatch
+from recsys.data.collate import train_batch
+from recsys.data.samples import TrainingSamples
+from recsys.schema import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanConfig:
+    """tokens: events of a global batch, padding included; multiple: rows of a batch are a multiple of it, so
+    choose a number that every ranks x accumulation divides; block and pool_blocks: rows are shuffled in blocks
+    and bucketed by length within pools of blocks, which bounds memory whatever the table's size."""
+
+    tokens: int = 4096
+    multiple: int = 8
+    block: int = 64
+    pool_blocks: int = 64
+    max_rows: int = 4096
+    seed: int = 0
+
+
+class BatchPlan:
+    """Global batches of sample numbers, length-bucketed under a token budget."""
+
+    def __init__(self, *, lengths: np.ndarray, config: PlanConfig) -> None:
+        self.lengths, self.config = lengths, config
+        self.num_blocks = -(-len(lengths) // config.block)
+        self.num_pools = -(-self.num_blocks // config.pool_blocks)
+
+    def batches(self, epoch: int, start: int = 0) -> Iterator[np.ndarray]:
+        """Batches `start`, `start + 1`, ... of an epoch: every sample exactly once."""
+        done = 0
+        for pool in range(self.num_pools):
+            batches = self._pool(epoch, pool)
+            yield from batches[max(0, start - done) :]
+            done += len(batches)
+
+    def num_batches(self, epoch: int) -> int:
+        return sum(len(self._pool(epoch, pool)) for pool in range(self.num_pools))
+
+    def _pool(self, epoch: int, pool: int) -> list[np.ndarray]:
+        config = self.config
+        order = np.random.default_rng([config.seed, epoch]).permutation(self.num_blocks)
+        blocks = np.sort(order[pool * config.pool_blocks : (pool + 1) * config.pool_blocks])
+        rows = (blocks[:, None] * config.block + np.arange(config.block)).ravel()
+        rows = rows[rows < len(self.lengths)]
+        rng = np.random.default_rng([config.seed, epoch, pool + 1])
+        rows = rows[rng.permutation(len(rows))]
+        rows = rows[np.argsort(self.lengths[rows], kind="stable")]
+        batches, at = [], 0
+        while at < len(rows):
+            ahead = np.maximum(self.lengths[rows[at : at + config.max_rows]], 1)
+            fits = int(np.searchsorted(np.arange(1, len(ahead) + 1) * ahead, config.tokens, "right"))
+            size = max(config.multiple, fits // config.multiple * config.multiple)
+            batches.append(rows[at : at + size])
+            at += size
+        return [batches[k] for k in rng.permutation(len(batches))]
+
+
+class _MicroBatches(Dataset[TrainBatch]):
+    def __init__(self, samples: TrainingSamples, seed: int) -> None:
+        self.samples, self.seed = samples, seed
+
+    def __getitems__(self, requests: list[tuple[np.ndarray, float, int, tuple[int, int]]]) -> TrainBatch:
+        rows, total_weight, total_cuts, position = requests[0]
+        return train_batch(
+            self.samples,
+            rows,
+            total_weight=total_weight,
+            total_cuts=total_cuts,
+            position=position,
+            seed=self.seed,
+        )
+
+
+def _same(batch: TrainBatch) -> TrainBatch:
+    return batch
+
+
+class ElasticLoader:
+    """An endless stream of micro batches of this rank; `len` is constant, so a trainer's epoch is too.
+
+    State: the data epoch and the global batches done in it, with the plan's settings, which must not change.
+    """
+
+    def __init__(
+        self,
+        *,
+        samples: TrainingSamples,
+        config: PlanConfig,
+        rank: int = 0,
+        world: int = 1,
+        accumulate: int = 1,
+        num_workers: int = 0,
+    ) -> None:
+        if config.multiple % (world * accumulate):
+            raise InputError(
+                f"data.plan.multiple={config.multiple} must be divisible by ranks x accumulation "
+                f"({world} x {accumulate}); choose a larger multiple"
+            )
+        self.samples, self.plan, self.config = samples, BatchPlan(lengths=samples.lengths, config=config), config
+        self.rank, self.world, self.accumulate, self.num_workers = rank, world, accumulate, num_workers
+        self.steps = self.plan.num_batches(0)
+        self.epoch = self.done = 0
+
+    def __len__(self) -> int:
+        return self.steps * self.accumulate
+
+    def __iter__(self) -> Iterator[TrainBatch]:
+        loader = DataLoader(
+            _MicroBatches(self.samples, self.config.seed),
+            batch_sampler=self._requests(),  # type: ignore[arg-type]
+            num_workers=self.num_workers,
+            collate_fn=_same,
+        )
+        micro = 0
+        for batch in loader:
+            micro += 1
+            if micro % self.accumulate == 0:
+                self.epoch, self.done = batch.position
+            yield batch
+
+    def _requests(self) -> Iterator[list[tuple[np.ndarray, float, int, tuple[int, int]]]]:
+        epoch, start = self.epoch, self.done
+        parts = self.world * self.accumulate
+        while True:
+            for k, rows in enumerate(self.plan.batches(epoch, start), start):
+                weight = float(self.samples.weight[rows].sum())
+                cuts = int(self.samples.num_cuts[rows].sum())
+                padded = np.r_[rows, np.full(-len(rows) % parts, -1)]
+                for micro in range(self.accumulate):
+                    yield [(padded[self.rank + self.world * micro :: parts], weight, cuts, (epoch, k + 1))]
+            epoch, start = epoch + 1, 0
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "epoch": self.epoch,
+            "done": self.done,
+            "plan": asdict(self.config),
+            "table_version": self.samples.tables.version,
+            "num_samples": len(self.samples),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        mine = self.state_dict()
+        for name in ("plan", "table_version", "num_samples"):
+            if state[name] != mine[name]:
+                raise InputError(
+                    f"the checkpoint was made with another {name} ({state[name]}, now {mine[name]}); "
+                    "resume with the old settings and tables or start a new run"
+                )
+        self.epoch, self.done = state["epoch"], state["done"]

@@ -1,0 +1,231 @@
+"""Training samples: windows of a user's events, with the item and cut queries that fall into each.
+
+Legend: S samples (windows), E events, Q item queries, K cut queries, H horizons, R cut features.
+An item query at prefix p asks for the target events of the coming window (the next event where a data set has
+no time). Every query belongs to exactly one sample, so an epoch asks each question once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from recsys.data.cut_features import CutScaler, raw_cut_features
+from recsys.data.tables import CutTable, FeatureTables
+from recsys.schema import SECONDS_PER_DAY, Split
+
+_USER_STRIDE = np.int64(1) << 40  # larger than any timestamp: (user, time) as one sortable int64
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleConfig:
+    """How histories become samples.
+
+    max_length: events of a window; longer users become windows that overlap by half.
+    target_window_days: items bought within this many days after the query are its targets.
+    recency_half_life_days: weight of a query halves with every so many days before the boundary; 0 = equal.
+    max_targets: targets of one query, drawn at random where there are more.
+    """
+
+    max_length: int = 200
+    target_window_days: int = 30
+    recency_half_life_days: float = 120.0
+    max_targets: int = 64
+
+    def __post_init__(self) -> None:
+        if self.max_length < 2 or self.max_targets < 1:
+            raise ValueError("max_length must be at least 2 and max_targets at least 1")
+
+
+@dataclass(frozen=True)
+class ItemQueryTable:
+    """Item queries of all samples, sorted by prefix; `start` (S + 1,) slices them by sample."""
+
+    start: np.ndarray
+    prefix: np.ndarray  # absolute event index of the first unknown event
+    low: np.ndarray  # targets lie in events low : high
+    high: np.ndarray
+    weight: np.ndarray
+
+
+@dataclass(frozen=True)
+class CutQueryTable:
+    """Cut queries of all samples, sorted by prefix; `start` (S + 1,) slices them by sample."""
+
+    start: np.ndarray
+    prefix: np.ndarray
+    features: np.ndarray  # float32 (K, R)
+    spend: np.ndarray  # float32 (K, H), increments
+    observed: np.ndarray  # bool (K, H)
+    next_active_days: np.ndarray
+    observed_days: np.ndarray
+    converted: np.ndarray
+
+
+class TrainingSamples:
+    """All that may be learned before the cut of `fit_until`; nothing after it is looked at."""
+
+    def __init__(self, *, tables: FeatureTables, fit_until: str, config: SampleConfig) -> None:
+        self.tables, self.config = tables, config
+        self.histories = tables.histories
+        self.boundary = tables.cut(fit_until)
+        self.user_end = _known_until(tables, fit_until, self.boundary)
+        self._cut_windows()
+        self.target_mask = self._target_mask()
+        self.items = self._item_queries()
+        cut_tables = self._cut_tables(fit_until)
+        self.scaler = CutScaler.fit(
+            np.concatenate([raw_cut_features(c.activity) for c in cut_tables]) if cut_tables else np.zeros((0, 1))
+        )
+        self.cuts = self._cut_queries(cut_tables)
+        self.weight = np.add.reduceat(np.r_[self.items.weight, 0.0], self.items.start[:-1]) * (
+            np.diff(self.items.start) > 0
+        )
+        self.num_cuts = np.diff(self.cuts.start)
+        self.profile = _profiles(tables, fit_until)
+
+    def __len__(self) -> int:
+        return len(self.user)
+
+    @property
+    def lengths(self) -> np.ndarray:
+        return self.end - self.begin
+
+    def _cut_windows(self) -> None:
+        """Windows (user, begin, end, loss_from): the newest max_length events, then back by half windows."""
+        length, half = self.config.max_length, self.config.max_length // 2
+        first, last = np.asarray(self.histories.offsets[:-1]), self.user_end
+        total = last - first
+        num_windows = np.where(total > 0, 1 + np.ceil(np.maximum(total - length, 0) / half).astype(int), 0)
+        self.user = np.repeat(np.arange(len(first)), num_windows)
+        back = np.arange(len(self.user)) - np.repeat(np.cumsum(num_windows) - num_windows, num_windows)
+        self.end = last[self.user] - back * half
+        self.begin = np.maximum(self.end - length, first[self.user])
+        oldest = self.begin == first[self.user]
+        self.loss_from = np.where(oldest, self.begin - 1, self.end - half)  # prefixes in (loss_from, end]
+        order = np.argsort(self.end, kind="stable")
+        self.user, self.end, self.begin, self.loss_from = (
+            a[order] for a in (self.user, self.end, self.begin, self.loss_from)
+        )
+
+    def _target_mask(self) -> np.ndarray:
+        """bool (E,), events that may be targets: of a target type, known, and not sent back by the boundary."""
+        histories = self.histories
+        mask = np.isin(histories.event_type, self.tables.target_types) & (histories.item_index > 0)
+        returned = np.asarray(histories.returned_at)
+        return mask & ~((returned > 0) & (returned <= self.boundary)) if self.tables.is_time_split else mask
+
+    def _item_queries(self) -> ItemQueryTable:
+        first = np.asarray(self.histories.offsets[:-1])
+        if self.tables.is_time_split:
+            prefix, low, high, time = self._window_queries(first)
+            age_days = (self.boundary - time) / SECONDS_PER_DAY
+            half_life = self.config.recency_half_life_days
+            weight = 0.5 ** (age_days / half_life) if half_life > 0 else np.ones(len(prefix))
+        else:
+            event = np.concatenate([np.arange(a, b) for a, b in zip(first, self.user_end, strict=True)])
+            prefix, low, high, weight = event, event, event + 1, np.ones(len(event))
+        cumulative = np.r_[0, np.cumsum(self.target_mask)]
+        count = np.minimum(cumulative[high] - cumulative[low], self.config.max_targets)
+        keep = np.flatnonzero(count > 0)
+        keep = keep[np.argsort(self._sample_of(prefix[keep]), kind="stable")]
+        sample = self._sample_of(prefix[keep])
+        start = np.searchsorted(sample, np.arange(len(self) + 1))
+        return ItemQueryTable(
+            start, prefix[keep], low[keep], high[keep], (weight * np.sqrt(count))[keep].astype(np.float32)
+        )
+
+    def _window_queries(self, first: np.ndarray) -> tuple[np.ndarray, ...]:
+        """One query after each moment with events, and one before a user's first."""
+        user = self.histories.user_of_event()
+        known = np.arange(len(user)) < self.user_end[user]
+        key = user * _USER_STRIDE + self.histories.timestamp
+        last_of_moment = known & np.r_[key[1:] != key[:-1], True]
+        event = np.flatnonzero(last_of_moment)
+        time, owner = np.asarray(self.histories.timestamp)[event], user[event]
+        nonempty = np.flatnonzero(self.user_end > first)
+        prefix = np.r_[event + 1, first[nonempty]]
+        owner = np.r_[owner, nonempty]
+        time = np.r_[time, np.asarray(self.histories.timestamp)[first[nonempty]] - 1]
+        window = self.config.target_window_days * SECONDS_PER_DAY
+        high = np.minimum(np.searchsorted(key, owner * _USER_STRIDE + time + window, "right"), self.user_end[owner])
+        return prefix, np.minimum(prefix, high), high, time
+
+    def _sample_of(self, prefix: np.ndarray) -> np.ndarray:
+        """Index of the sample whose (loss_from, end] holds a prefix; a user's empty prefix is in its oldest."""
+        at = np.searchsorted(self.end, prefix, "left")
+        at = np.minimum(at, len(self) - 1)
+        starts = np.asarray(self.histories.offsets[:-1])
+        is_start = np.isin(prefix, starts)
+        # prefix == a user's first event may equal the end of the user before: it belongs to the later one
+        later = np.searchsorted(self.end, prefix, "right")
+        return np.where(is_start, np.minimum(later, len(self) - 1), at)
+
+    def _cut_tables(self, fit_until: str) -> list[CutTable]:
+        if not self.tables.is_time_split:
+            return []
+        tables = [
+            self.tables.at_cut(split=Split.TRAIN, cut=c) for c in self.tables.metadata["split"]["cuts"]["train"]
+        ]
+        if fit_until == Split.TEST:
+            tables.append(self.tables.at_cut(split=Split.VALIDATION))
+        return [t for t in tables if t.cut < self.boundary]
+
+    def _cut_queries(self, cut_tables: list[CutTable]) -> CutQueryTable:
+        num_horizons = max(len(self.tables.horizons_days), 1)
+        parts: list[tuple[np.ndarray, ...]] = []
+        for table in cut_tables:
+            has = table.prefix_length > 0
+            user = table.user_index[has] - 1
+            prefix = np.asarray(self.histories.offsets)[user] + table.prefix_length[has]
+            watched = np.minimum(table.observed_days[has], (self.boundary - table.cut) / SECONDS_PER_DAY)
+            spend = np.diff(table.spend[has], axis=1, prepend=0.0)
+            observed = np.asarray(self.tables.horizons_days)[None, :] <= watched[:, None] + 1e-6
+            observed &= np.isfinite(table.spend[has])
+            following = np.where(
+                table.next_active_days[has] <= watched, table.next_active_days[has], np.inf
+            )
+            parts.append(
+                (
+                    prefix,
+                    self.scaler(table.activity[has]),
+                    np.nan_to_num(np.maximum(spend, 0)),
+                    observed,
+                    following,
+                    watched,
+                    table.num_purchases[has][:, 0] > 0,
+                )
+            )
+        if not parts:
+            zeros = np.zeros((0, num_horizons), np.float32)
+            empty = np.zeros(0, np.float32)
+            start = np.zeros(len(self) + 1, np.int64)
+            features = np.zeros((0, len(self.scaler.mean)), np.float32)
+            return CutQueryTable(start, empty.astype(int), features, zeros, zeros > 0, empty, empty, empty > 0)
+        columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
+        sample = self._sample_of(columns[0])
+        order = np.argsort(sample, kind="stable")
+        start = np.searchsorted(sample[order], np.arange(len(self) + 1))
+        return CutQueryTable(start, *(column[order] for column in columns))
+
+
+def _known_until(tables: FeatureTables, fit_until: str, boundary: int) -> np.ndarray:
+    """int64 (U,): index after each user's last event that may be learned from."""
+    histories = tables.histories
+    if tables.is_time_split:
+        user = histories.user_of_event()
+        known = np.bincount(user[np.asarray(histories.timestamp) <= boundary], minlength=histories.num_users)
+        return np.asarray(histories.offsets[:-1]) + known
+    at = tables.at_cut(split=fit_until)
+    end = np.asarray(histories.offsets[:-1]).copy()
+    end[at.user_index - 1] += at.prefix_length
+    return end
+
+
+def _profiles(tables: FeatureTables, split: str) -> np.ndarray:
+    """int64 (U, F): profile of each user as known at the boundary."""
+    at = tables.at_cut(split=split)
+    profile = np.zeros((tables.histories.num_users, at.profile.shape[1]), np.int64)
+    profile[at.user_index - 1] = at.profile
+    return profile

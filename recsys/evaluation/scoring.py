@@ -1,0 +1,80 @@
+"""A trained model over all users of a cut: item scores in chunks, value estimates at once.
+
+Legend: U users, B users of a chunk, V items (row 0 is padding), S score width, H horizons, J hazard bins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from recsys.batch import Catalogue
+from recsys.data.collate import predict_batch
+from recsys.data.cut_features import CutScaler
+from recsys.data.tables import CutTable, FeatureTables
+from recsys.nn.user_model import UserModel
+
+
+@dataclass(frozen=True)
+class ScoredUsers:
+    """One chunk: rows of the cut table, scores (B, V) with padding -inf, unit user vectors, value estimates.
+
+    spend_BH: expected money per horizon; return_BJ: probability of an event by the end of each hazard bin;
+    conversion_B: probability of a purchase within the first horizon. Each None without that head.
+    """
+
+    rows: np.ndarray
+    score_BV: np.ndarray
+    vector_BS: np.ndarray
+    spend_BH: np.ndarray | None
+    return_BJ: np.ndarray | None
+    conversion_B: np.ndarray | None
+
+
+@torch.inference_mode()
+def score_users(
+    *,
+    model: UserModel,
+    catalogue: Catalogue,
+    tables: FeatureTables,
+    table: CutTable,
+    scaler: CutScaler,
+    chunk: int = 128,
+    progress: str | None = None,
+) -> Iterator[ScoredUsers]:
+    """Users of the table in chunks of similar length; every row comes exactly once."""
+    was_training = model.training
+    model.eval()
+    order = np.argsort(table.prefix_length, kind="stable")
+    starts = range(0, len(order), chunk)
+    for start in tqdm(starts, desc=progress, disable=progress is None, leave=False):
+        rows = order[start : start + chunk]
+        batch = predict_batch(
+            tables.histories, table, rows, scaler=scaler, max_length=model.config.max_length
+        )
+        states = model(batch.histories, catalogue)
+        index_B, length_B = torch.arange(len(rows)), batch.histories.length_B
+        score_BV = model.item_logits(states, batch.histories, index_B, length_B)
+        vector_BS = model.user_vectors(states.user_BLD[index_B, length_B])
+        spend = returns = conversion = None
+        if model.value_heads is not None:
+            output = model.value(states, length_B[:, None], batch.features_BR[:, None])
+            if model.value_heads.config.has_value:
+                spend = output.expected_spend()[:, 0].double().numpy()
+            returns = (1 - output.survival())[:, 0].double().numpy()
+            conversion = torch.sigmoid(output.conversion_logit_BC)[:, 0].double().numpy()
+        yield ScoredUsers(rows, score_BV.numpy(), vector_BS.numpy(), spend, returns, conversion)
+    model.train(was_training)
+
+
+@torch.inference_mode()
+def item_vectors(model: UserModel, catalogue: Catalogue) -> np.ndarray:
+    """(V, S) unit vectors of the items."""
+    model.eval()
+    item_VD, _ = model.item_tower(catalogue)
+    projected = model.item_projection(model.item_norm(item_VD))
+    return torch.nn.functional.normalize(projected, dim=-1).numpy()

@@ -1,0 +1,105 @@
+"""Which users, candidates and targets a ranking figure is about.
+
+Legend: U users of the cut table, B users of a chunk, V items, K ranks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from recsys.data.tables import CutTable, FeatureTables, Items
+from recsys.metrics.ragged import Ragged
+from recsys.schema import SECONDS_PER_DAY
+
+MAX_RANK = 50
+
+
+@dataclass(frozen=True)
+class View:
+    """rows: users with a target; targets aligned with rows; candidate: bool (V + 1,); hides_seen: drop the
+    items of the user's own history from the candidates."""
+
+    name: str
+    rows: np.ndarray
+    targets: Ragged
+    candidate: np.ndarray
+    hides_seen: bool
+
+
+def seen_and_targets(tables: FeatureTables, table: CutTable) -> tuple[Ragged, Ragged]:
+    """(items of the history, items of the window after the cut) of each user, target-type events only.
+
+    A purchase that was wholly sent back within the window is no target. In leave_one_out the target is the
+    one event after the prefix.
+    """
+    flat = tables.histories
+    first = np.asarray(flat.offsets)[table.user_index - 1]
+    last = np.asarray(flat.offsets)[table.user_index]
+    middle = first + table.prefix_length
+    is_target = np.isin(flat.event_type, tables.target_types) & (np.asarray(flat.item_index) > 0)
+    if tables.is_time_split:
+        end = table.cut + tables.window_days * SECONDS_PER_DAY
+        returned = np.asarray(flat.returned_at)
+        after = is_target & (np.asarray(flat.timestamp) <= end) & ~((returned > 0) & (returned <= end))
+    else:
+        last, after = np.minimum(middle + 1, last), is_target
+    return _items_between(flat.item_index, is_target, first, middle), _items_between(
+        flat.item_index, after, middle, last
+    )
+
+
+def ranking_views(tables: FeatureTables, table: CutTable, items: Items, *, known: np.ndarray) -> list[View]:
+    """All items; items this user had not taken before; items first seen after the cut; users without history."""
+    seen, targets = seen_and_targets(tables, table)
+    num_items = tables.num_items + 1
+    catalogue = np.arange(num_items) > 0
+    key_seen = seen.row_of_entry * num_items + seen.values
+    key_target = targets.row_of_entry * num_items + targets.values
+    is_new = ~np.isin(key_target, key_seen)
+    is_known = known[targets.values]
+    warm = (table.prefix_length > 0)[targets.row_of_entry]
+    hides = bool(tables.metadata["filter_seen"])
+    picks = {
+        "all": (warm & is_known & (is_new if hides else True), known & catalogue, hides),
+        "not_yet_bought": (warm & is_known & is_new, known & catalogue, True),
+        "cold_items": (warm & ~is_known, ~known & catalogue, False),
+        "cold_users": (~warm & is_known, known & catalogue, False),
+    }
+    views = []
+    for name, (mask, candidate, hides_seen) in picks.items():
+        rows, counts = np.unique(targets.row_of_entry[mask], return_counts=True)
+        offsets = np.r_[0, np.cumsum(counts)]
+        views.append(View(name, rows, Ragged(offsets, targets.values[mask]), candidate, hides_seen))
+    return views
+
+
+def top_ranked(
+    score_BV: np.ndarray, *, candidate: np.ndarray, seen: Ragged | None, rows: np.ndarray, k: int = MAX_RANK
+) -> np.ndarray:
+    """(B, k) item_index by falling score, 0 where candidates run out. Equal scores: a fixed shuffle of items,
+    so that a ranker that says nothing about them gains nothing from their order."""
+    score_BV = np.where(candidate, score_BV, -np.inf).astype(np.float32)
+    if seen is not None:
+        for b, row in enumerate(rows):
+            score_BV[b, seen.row(int(row))] = -np.inf
+    shuffle = np.random.default_rng(0).permutation(score_BV.shape[1])
+    shuffled = score_BV[:, shuffle]
+    k = min(k, score_BV.shape[1])
+    top = np.argpartition(-shuffled, k - 1, axis=1)[:, :k]
+    top_score = np.take_along_axis(shuffled, top, 1)
+    order = np.argsort(-top_score, axis=1, kind="stable")
+    ranked = shuffle[np.take_along_axis(top, order, 1)]
+    return np.where(np.isfinite(np.take_along_axis(top_score, order, 1)), ranked, 0)
+
+
+def _items_between(item: np.ndarray, mask: np.ndarray, begin: np.ndarray, end: np.ndarray) -> Ragged:
+    """Distinct items of masked events begin : end of each row."""
+    counts = np.maximum(end - begin, 0)
+    row = np.repeat(np.arange(len(begin)), counts)
+    at = begin[row] + np.arange(len(row)) - np.repeat(np.cumsum(counts) - counts, counts)
+    keep = np.asarray(mask)[at]
+    pairs = np.unique(np.stack([row[keep], np.asarray(item)[at[keep]].astype(np.int64)], 1), axis=0)
+    sizes = np.bincount(pairs[:, 0], minlength=len(begin)) if len(pairs) else np.zeros(len(begin), np.int64)
+    return Ragged(np.r_[0, np.cumsum(sizes)].astype(np.int64), pairs[:, 1] if len(pairs) else np.zeros(0, np.int64))

@@ -1,0 +1,100 @@
+"""The LightningModule: wiring only."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+from recsys.batch import Catalogue, TrainBatch
+from recsys.nn.user_model import UserModel
+from recsys.objectives.items import item_loss
+from recsys.objectives.value import conversion_loss, retention_loss, spend_loss
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObjectiveConfig:
+    """Weights of the loss parts; a part with weight 0 is not computed."""
+
+    items: float = 1.0
+    spend: float = 0.1
+    retention: float = 0.1
+    conversion: float = 0.05
+    label_smoothing: float = 0.0
+
+
+class UserModule(pl.LightningModule):
+    """Trains a UserModel. `optimizer` and `scheduler` are factories; the scheduler gets the number of steps."""
+
+    def __init__(
+        self,
+        *,
+        model: UserModel,
+        catalogue: Catalogue,
+        objective: ObjectiveConfig,
+        optimizer: Callable[[Iterable[Any]], torch.optim.Optimizer],
+        scheduler: Callable[[torch.optim.Optimizer, int], torch.optim.lr_scheduler.LRScheduler],
+        evaluate: Callable[[UserModel, Catalogue], dict[str, float]] | None = None,
+    ) -> None:
+        super().__init__()
+        self.model, self.objective = model, objective
+        self.make_optimizer, self.make_scheduler, self.evaluate_epoch = optimizer, scheduler, evaluate
+        for name, tensor in catalogue._asdict().items():
+            self.register_buffer(f"catalogue_{name}", tensor, persistent=False)
+
+    @property
+    def catalogue(self) -> Catalogue:
+        return Catalogue(*(getattr(self, f"catalogue_{name}") for name in Catalogue._fields))
+
+    def losses(self, batch: TrainBatch) -> dict[str, Tensor]:
+        """Loss parts, each a mean over the global batch's queries once summed over micro batches and ranks."""
+        states = self.model(batch.histories, self.catalogue)
+        logits_QV = self.model.item_logits(states, batch.histories, batch.items.row_Q, batch.items.length_Q)
+        parts = {
+            "items": item_loss(logits_QV, batch.items, label_smoothing=self.objective.label_smoothing)
+            / max(batch.total_weight, 1e-6)
+        }
+        if self.model.value_heads is not None and batch.cuts.mask_BC.shape[1]:
+            output = self.model.value(states, batch.cuts.length_BC, batch.cuts.features_BCR)
+            total, config = max(batch.total_cuts, 1), self.model.value_heads.config
+            if config.has_value:
+                parts["spend"] = spend_loss(output, batch.cuts) / total
+            parts["retention"] = (
+                retention_loss(output, batch.cuts, bin_ends_days=config.bin_ends_days) / total
+            )
+            parts["conversion"] = conversion_loss(output, batch.cuts) / total
+        return parts
+
+    def training_step(self, batch: TrainBatch, batch_idx: int) -> Tensor:
+        parts = self.losses(batch)
+        loss = torch.stack([getattr(self.objective, name) * part for name, part in parts.items()]).sum()
+        shares = self.trainer.world_size * self.trainer.accumulate_grad_batches
+        for name, part in parts.items():
+            self.log(f"train/{name}", part.detach() * shares, on_step=False, on_epoch=True, batch_size=1)
+        self.log("train/loss", loss.detach() * shares, prog_bar=True, on_step=False, on_epoch=True, batch_size=1)
+        return loss * shares
+
+    def on_train_epoch_start(self) -> None:
+        self._epoch_began = time.perf_counter()
+
+    def on_train_epoch_end(self) -> None:
+        self.log("train/epoch_seconds", time.perf_counter() - self._epoch_began)
+        self.log("train/temperature", self.model.log_temperature.exp())
+        if self.evaluate_epoch is not None:
+            self.model.eval()
+            with torch.inference_mode():
+                figures = self.evaluate_epoch(self.model, self.catalogue)
+            self.model.train()
+            self.log_dict({f"validation/{name}": value for name, value in figures.items()}, prog_bar=True)
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        decay = [p for p in self.parameters() if p.requires_grad and p.ndim >= 2]
+        plain = [p for p in self.parameters() if p.requires_grad and p.ndim < 2]
+        optimizer = self.make_optimizer([{"params": decay}, {"params": plain, "weight_decay": 0.0}])
+        scheduler = self.make_scheduler(optimizer, int(self.trainer.estimated_stepping_batches))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}

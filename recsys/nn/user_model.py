@@ -1,0 +1,154 @@
+"""The attention-based user model: event tokens, self-attention, cross-attention, user vectors, item scores.
+
+Legend: B rows, L events, D width, S score width, V items, Q queries, C cuts, R cut features.
+Output position t of L + 1 knows the first t events of its row and nothing after them.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+from torch import Tensor
+
+from recsys.batch import Catalogue, Histories
+from recsys.nn.attention import GatedBlock, attend
+from recsys.nn.item_tower import ItemTower, ItemTowerConfig
+from recsys.nn.repeat import RepeatHead
+from recsys.nn.value_heads import ValueHeads, ValueHeadsConfig, ValueOutput
+
+
+@dataclass(frozen=True, kw_only=True)
+class UserModelConfig:
+    """Architecture; what the data decides is in `item_tower`, the field sizes and `value_heads`."""
+
+    item_tower: ItemTowerConfig
+    value_heads: ValueHeadsConfig | None
+    num_event_types: int
+    profile_sizes: tuple[int, ...]
+    has_time: bool = True
+    width: int = 64
+    score_width: int = 64
+    num_blocks: int = 2
+    num_heads: int = 2
+    max_length: int = 200
+    dropout: float = 0.2
+    temperature: float = 0.07
+    repeats: bool = True
+
+    def __post_init__(self) -> None:
+        if self.width % self.num_heads:
+            raise ValueError(f"width {self.width} must be divisible by num_heads {self.num_heads}")
+        if not 0 < self.temperature <= 1:
+            raise ValueError("temperature must lie in (0, 1]: a bare cosine cannot separate items")
+
+
+class UserStates(NamedTuple):
+    """What one pass over histories gives. Position t is the state after the first t events."""
+
+    hidden_BLD: Tensor  # (B, L + 1, D), behaviour states
+    user_BLD: Tensor  # (B, L + 1, D), after cross-attention: what items are scored with
+    item_VS: Tensor  # (V, S), unit item vectors
+
+
+class UserModel(nn.Module):
+    """AURM. Single device, plain torch."""
+
+    def __init__(self, config: UserModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        width = config.width
+        lookup = nn.Embedding(config.item_tower.capacity + 1, width, padding_idx=0)
+        nn.init.normal_(lookup.weight, std=0.1)
+        nn.init.zeros_(lookup.weight[0])  # type: ignore[arg-type]
+        self.item_tower = ItemTower(config=config.item_tower, lookup=lookup)
+        self.item_norm = nn.RMSNorm(width)
+        self.event_type = nn.Embedding(config.num_event_types + 1, width, padding_idx=0)
+        self.profile = nn.ModuleList(nn.Embedding(s + 1, width, padding_idx=0) for s in config.profile_sizes)
+        for table in (self.event_type, *self.profile):
+            nn.init.normal_(table.weight, std=0.02)
+        self.amount = nn.Linear(3, width)
+        self.start = nn.Parameter(torch.randn(width) * 0.1)
+        self.position = nn.Embedding(config.max_length + 1, width)
+        nn.init.normal_(self.position.weight, std=0.02)
+        self.blocks = nn.ModuleList(
+            GatedBlock(width=width, num_heads=config.num_heads, dropout=config.dropout)
+            for _ in range(config.num_blocks)
+        )
+        self.final_norm = nn.RMSNorm(width)
+        self.cross_query = nn.Linear(width, width)
+        self.cross_key = nn.Linear(width, width)
+        self.cross_value = nn.Linear(width, width)
+        self.cross_out = nn.Linear(width, width)
+        self.user_projection = nn.Linear(width, config.score_width)
+        self.item_projection = nn.Linear(width, config.score_width)
+        self.log_temperature = nn.Parameter(torch.tensor(math.log(config.temperature)))
+        self.item_bias = nn.Embedding(config.item_tower.capacity + 1, 1)
+        nn.init.zeros_(self.item_bias.weight)
+        self.dropout = nn.Dropout(config.dropout)
+        self.repeat = RepeatHead(width=width, has_time=config.has_time) if config.repeats else None
+        self.value_heads = ValueHeads(config.value_heads) if config.value_heads else None
+
+    def forward(self, histories: Histories, catalogue: Catalogue) -> UserStates:
+        item_VD, content_VD = self.item_tower(catalogue)
+        item_VD = self.item_norm(item_VD)
+        profile_B1D = self._profile(histories)
+        hidden_BLD = self.dropout(self._tokens(histories, item_VD) + profile_B1D)
+        for block in self.blocks:
+            hidden_BLD = block(hidden_BLD)
+        hidden_BLD = self.final_norm(hidden_BLD)
+        # The query is content and profile known at t; keys are the history's content; values its states.
+        content_BLD = self._with_start(content_VD[histories.item_BL])
+        mixed_BLD = attend(
+            self.cross_query(content_BLD + profile_B1D + hidden_BLD),
+            self.cross_key(content_BLD),
+            self.cross_value(hidden_BLD),
+            num_heads=self.config.num_heads,
+        )
+        user_BLD = hidden_BLD + self.cross_out(mixed_BLD)
+        return UserStates(hidden_BLD, user_BLD, F.normalize(self.item_projection(item_VD), dim=-1))
+
+    def user_vectors(self, user_QD: Tensor) -> Tensor:
+        """(Q, D) states -> (Q, S) unit vectors."""
+        return F.normalize(self.user_projection(user_QD), dim=-1)
+
+    def item_logits(self, states: UserStates, histories: Histories, row_Q: Tensor, length_Q: Tensor) -> Tensor:
+        """(Q, V): cosine / temperature + item bias + what the user's own earlier items earn. Padding is -inf."""
+        vector_QS = self.user_vectors(states.user_BLD[row_Q, length_Q])
+        logits_QV = vector_QS @ states.item_VS.T * torch.exp(-self.log_temperature)
+        logits_QV = logits_QV + self.item_bias.weight[: len(states.item_VS), 0]
+        if self.repeat is not None:
+            logits_QV = logits_QV + self.repeat(
+                states.hidden_BLD, histories, row_Q, length_Q, num_rows=len(states.item_VS)
+            )
+        padding_V = torch.arange(len(states.item_VS), device=logits_QV.device) == 0
+        return logits_QV.masked_fill(padding_V, float("-inf"))
+
+    def value(self, states: UserStates, length_BC: Tensor, features_BCR: Tensor) -> ValueOutput:
+        """Value of each row's user at each cut."""
+        assert self.value_heads is not None, "this model has no value heads"
+        return self.value_heads(states.hidden_BLD, length_BC, features_BCR)
+
+    def _profile(self, histories: Histories) -> Tensor:
+        profile_BD = torch.zeros(len(histories.length_B), self.config.width, device=histories.length_B.device)
+        for k, table in enumerate(self.profile):
+            profile_BD = profile_BD + table(histories.profile_BF[:, k])
+        return profile_BD[:, None]
+
+    def _with_start(self, event_BLD: Tensor) -> Tensor:
+        return torch.cat([self.start.to(event_BLD.dtype).expand(len(event_BLD), 1, -1), event_BLD], 1)
+
+    def _tokens(self, histories: Histories, item_VD: Tensor) -> Tensor:
+        """(B, L + 1, D): item + event type + value + time since the event before; a start token first."""
+        value_BL = torch.sign(histories.value_BL) * torch.log1p(histories.value_BL.abs())
+        gap_BL = F.pad((histories.timestamp_BL[:, 1:] - histories.timestamp_BL[:, :-1]).clamp(min=0), (1, 0))
+        gap_BL = torch.log1p(gap_BL / 3600.0) if self.config.has_time else torch.zeros_like(value_BL)
+        amount_BLD = self.amount(torch.stack([value_BL / 3, gap_BL / 3, (gap_BL > 0).float()], -1))
+        event_BLD = item_VD[histories.item_BL] + self.event_type(histories.event_type_BL) + amount_BLD
+        tokens_BLD = self._with_start(event_BLD)
+        order_L = torch.arange(tokens_BLD.shape[1], device=tokens_BLD.device)
+        return tokens_BLD + self.position(order_L.clamp(max=self.config.max_length))

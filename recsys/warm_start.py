@@ -1,0 +1,35 @@
+"""The next round starts where the last one stopped: weights of a bundle into a model for newer tables."""
+
+from __future__ import annotations
+
+import torch
+
+from recsys.bundle import Bundle
+from recsys.nn.user_model import UserModel
+from recsys.schema import InputError
+
+
+def warm_start(model: UserModel, bundle: Bundle) -> None:
+    """Copy every weight; a table that has grown keeps its new rows. Indices are never renumbered, so row i of
+    the old table is item i of the new one.
+
+    Raises InputError where the architecture differs.
+    """
+    old, new = bundle.model.state_dict(), model.state_dict()
+    if old.keys() != new.keys():
+        odd = sorted(old.keys() ^ new.keys())[0]
+        raise InputError(f"warm_start: the bundle's model differs ({odd}); train with the same model settings")
+    with torch.no_grad():
+        for name, weight in old.items():
+            target = new[name]
+            if weight.shape[1:] != target.shape[1:] or weight.ndim != target.ndim:
+                raise InputError(
+                    f"warm_start: {name} is {tuple(weight.shape)} in the bundle and {tuple(target.shape)} here; "
+                    "train with the same model settings"
+                )
+            if weight.ndim == 0:
+                target.copy_(weight)
+            else:
+                rows = min(len(weight), len(target))
+                target[:rows] = weight[:rows]
+    model.load_state_dict(new)

@@ -1,0 +1,131 @@
+"""Bad input: one sentence that names the thing, and nothing published. Good input in every format."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from recsys.schema import InputError
+from spark_jobs import job
+from spark_jobs.settings import ItemTable, SourceTable
+from spark_jobs.sources import fingerprints
+from tests.spark_jobs import shop
+
+
+def refused(spark: Any, path: Path, folder: Path, message: str, **changes: Any) -> None:
+    with pytest.raises(InputError, match=message):
+        job.build(shop.settings(path, folder, **changes), spark)
+    root = folder / "features" / "shop"
+    assert not root.exists() or not list(root.iterdir())
+
+
+def test_a_missing_file(spark: Any, tmp_path: Path) -> None:
+    refused(spark, tmp_path / "none.parquet", tmp_path, "none.parquet does not exist or is an empty folder")
+
+
+def test_an_empty_table(spark: Any, tmp_path: Path) -> None:
+    refused(spark, shop.write([], tmp_path / "raw.parquet"), tmp_path, "raw.parquet is an empty table")
+
+
+def test_an_empty_csv(spark: Any, tmp_path: Path) -> None:
+    path = tmp_path / "raw.csv"
+    path.write_text("")
+    source = SourceTable(path=str(path), format="csv", options={"header": True})
+    refused(spark, path, tmp_path, "raw.csv is an empty table", events=source)
+
+
+def test_a_file_that_is_no_parquet(spark: Any, tmp_path: Path) -> None:
+    path = tmp_path / "raw.parquet"
+    path.write_text("invoice;item\n1;A\n")
+    refused(spark, path, tmp_path, "raw.parquet cannot be read as parquet; it is corrupt")
+
+
+def test_a_parquet_file_with_damaged_pages(spark: Any, tmp_path: Path) -> None:
+    path = shop.write(shop.regular_lines(), tmp_path / "raw.parquet")
+    content = bytearray(path.read_bytes())
+    start = 4
+    content[start : start + 400] = b"\xff" * 400  # the footer stays whole
+    path.write_bytes(content)
+    refused(spark, path, tmp_path, "raw.parquet[)] is corrupt")
+
+
+def test_a_missing_column(spark: Any, tmp_path: Path) -> None:
+    path = tmp_path / "raw.parquet"
+    shop.write(shop.regular_lines(), path)
+    pq.write_table(pq.read_table(path).drop(["user"]), path)
+    refused(spark, path, tmp_path, "columns.user_id: .*raw.parquet has no column 'user'; it has invoice")
+
+
+def test_an_item_table_with_an_id_twice(spark: Any, tmp_path: Path) -> None:
+    path = shop.write(shop.regular_lines(), tmp_path / "raw.parquet")
+    table = ItemTable(source=SourceTable(path=str(path)), item_id="item", fields={"land": "country"})
+    refused(spark, path, tmp_path, "more than one row for 4 of its ids", items=table)
+
+
+@pytest.mark.parametrize("kind", ["csv", "json"])
+def test_csv_and_json_give_the_same_rows(spark: Any, tmp_path: Path, kind: str) -> None:
+    from spark_jobs.sources import read_events
+    from spark_jobs.steps.normalise import normalise
+
+    lines = shop.regular_lines()
+    path = tmp_path / f"raw.{kind}"
+    columns = list(lines[0])
+    with path.open("w", newline="") as file:
+        if kind == "csv":
+            writer = csv.DictWriter(file, columns, delimiter=";")
+            writer.writeheader()
+            writer.writerows(lines)
+        else:
+            file.writelines(json.dumps(line, default=str) + "\n" for line in lines)
+    options = {"header": True, "sep": ";"} if kind == "csv" else {}
+    text = shop.dataset(path, events=SourceTable(path=str(path), format=kind, options=options))
+    parquet = shop.dataset(shop.write(lines, tmp_path / "raw.parquet"))
+    found = [sorted(map(str, normalise(read_events(spark, d), d).collect())) for d in (text, parquet)]
+    assert found[0] == found[1]
+
+
+def test_a_second_file_is_joined_and_both_are_fingerprinted(spark: Any, tmp_path: Path) -> None:
+    import hashlib
+
+    from spark_jobs.sources import read_events
+
+    lines = shop.write(shop.regular_lines(), tmp_path / "lines.parquet")
+    (tmp_path / "invoices.csv").write_text("invoice,shop\n0-u1,North\nC1,South\n")
+    second = SourceTable(
+        path=str(tmp_path / "invoices.csv"), format="csv", options={"header": True}, keys=["invoice"]
+    )
+    dataset = shop.dataset(lines, join=second)
+    joined = read_events(spark, dataset)
+    assert joined.count() == len(shop.regular_lines())
+    assert {(row["invoice"], row["shop"]) for row in joined.where("shop is not null").collect()} == {
+        ("0-u1", "North"),
+        ("C1", "South"),
+    }
+    prints = fingerprints(dataset)
+    assert [Path(entry["path"]).name for entry in prints] == ["lines.parquet", "invoices.csv"]
+    assert prints[1]["sha256"] == hashlib.sha256((tmp_path / "invoices.csv").read_bytes()).hexdigest()
+    wrong = shop.dataset(lines, join=SourceTable(path=str(lines), keys=["basket"]))
+    with pytest.raises(InputError, match=r"join.keys: .*lines.parquet has no column 'basket'"):
+        read_events(spark, wrong)
+
+
+def test_a_data_set_that_is_not_public_warns_about_the_demo_key(
+    spark: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = shop.settings(tmp_path / "none", tmp_path, public_examples=False)
+    for secret, expected in (("", "demo key that everybody has"), ("top secret", "")):
+        if secret:
+            monkeypatch.setenv("RECSYS_HMAC_KEY", secret)
+        else:
+            monkeypatch.delenv("RECSYS_HMAC_KEY", raising=False)
+            monkeypatch.delenv("RECSYS_HMAC_KEY_FILE", raising=False)
+        with pytest.raises(InputError):
+            job.build(settings, spark)
+        shown = capsys.readouterr().err
+        assert expected in shown
+        assert "top secret" not in shown
