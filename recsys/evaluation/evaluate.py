@@ -1,0 +1,183 @@
+"""A bundle on feature tables: every figure with its baselines, intervals and protocol."""
+
+from __future__ import annotations
+
+import datetime
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from recsys.build import catalogue_at
+from recsys.bundle import Bundle, load_bundle
+from recsys.data.cut_features import CutScaler
+from recsys.data.tables import CutTable, FeatureTables
+from recsys.evaluation.rankers import interactions_until, ranking_baselines
+from recsys.evaluation.ranking import OWN_MODEL, Figure, RankedViews, beyond_figures, rank_all, ranking_figures
+from recsys.evaluation.scoring import ScoredUsers, item_vectors, score_users
+from recsys.evaluation.value import Estimates, ValueResult, value_figures
+from recsys.evaluation.views import ranking_views, seen_and_targets
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """figures by name ({value, low, high, n}); protocol: how they were taken; notes: what is switched off."""
+
+    figures: dict[str, Figure]
+    protocol: dict[str, Any]
+    notes: list[str]
+    verdicts: list[dict[str, Any]]
+    value: ValueResult
+    coverage_curve: list[dict[str, object]]
+    ranked: RankedViews
+    table: CutTable
+    estimates: Estimates
+    ndcg10: dict[str, np.ndarray]
+
+
+def evaluate_bundle(*, bundle: Bundle, tables: FeatureTables, split: str, progress: bool = True) -> Evaluation:
+    """Score the users of a cut and compare with the baselines fitted on the same events."""
+    table, items = tables.at_cut(split=split), tables.items(split)
+    catalogue = catalogue_at(tables, split)
+    seen, _ = seen_and_targets(tables, table)
+    views = ranking_views(tables, table, items, known=items.in_training)
+    interactions = interactions_until(tables, table)
+    chunks = score_users(
+        model=bundle.model,
+        catalogue=catalogue,
+        tables=tables,
+        table=table,
+        scaler=CutScaler(**bundle.scaler),
+        progress="scoring" if progress else None,
+    )
+    ranked, kept = rank_all(chunks=chunks, baselines=ranking_baselines(interactions), views=views, seen=seen)
+    estimates = estimates_of(kept, len(table.user_index))
+    figures, ndcg10 = ranking_figures(ranked)
+    beyond, curve = beyond_figures(ranked, items=items, vectors_VS=item_vectors(bundle.model, catalogue))
+    value, notes = ValueResult(), []
+    heads = bundle.model.value_heads
+    if heads is None or not tables.is_time_split:
+        notes.append("value parts are off: the data set has an order of events but no time and no money")
+    else:
+        if not heads.config.has_value:
+            notes.append("value parts are off: the data set has no money; retention and conversion stay on")
+        value = value_figures(
+            table=table,
+            estimates=estimates,
+            horizons_days=tables.horizons_days,
+            config=heads.config,
+            interactions=interactions,
+        )
+    figures = {**figures, **beyond, **value.figures}
+    return Evaluation(
+        figures=figures,
+        protocol=_protocol(bundle, tables, split, table, ranked),
+        notes=notes,
+        verdicts=_verdicts(figures, tables.horizons_days),
+        value=value,
+        coverage_curve=curve,
+        ranked=ranked,
+        table=table,
+        estimates=estimates,
+        ndcg10=ndcg10,
+    )
+
+
+def estimates_of(chunks: list[ScoredUsers], num_users: int) -> Estimates:
+    """Value estimates of all chunks in the order of the cut table."""
+
+    def gather(name: str) -> np.ndarray | None:
+        parts = [getattr(chunk, name) for chunk in chunks]
+        if not parts or parts[0] is None:
+            return None
+        out = np.full((num_users, *parts[0].shape[1:]), np.nan)
+        for chunk, part in zip(chunks, parts, strict=True):
+            out[chunk.rows] = part
+        return out
+
+    return Estimates(gather("spend_BH"), gather("return_BJ"), gather("conversion_B"))
+
+
+def _protocol(
+    bundle: Bundle, tables: FeatureTables, split: str, table: CutTable, ranked: RankedViews
+) -> dict[str, Any]:
+    metadata = tables.metadata
+    cut = datetime.datetime.fromtimestamp(table.cut, datetime.UTC).isoformat() if tables.is_time_split else None
+    return {
+        "dataset": metadata["dataset"],
+        "table_version": tables.version,
+        "split": metadata["split"]["kind"],
+        "scored_at": split,
+        "cut": cut,
+        "window_days": tables.window_days,
+        "learned_until": bundle.trained_on["fit_until"],
+        "filter_seen": bool(metadata["filter_seen"]),
+        "uses_request_time": bool(metadata["uses_request_time"]),
+        "split_hash": metadata["split"]["hash"],
+        "tie_key": metadata["tie_key"],
+        "catalogue": "all items known at the cut; cold items are ranked among themselves",
+        "num_candidates": {view.name: int(view.candidate.sum()) for view in ranked.views},
+        "num_users": {view.name: len(view.rows) for view in ranked.views},
+        "intervals": "95 %, bootstrap over users, 1,000 resamples; differences paired by user",
+        "bundle": bundle.fingerprint,
+        "git_commit": bundle.trained_on.get("git_commit"),
+    }
+
+
+def _verdicts(figures: dict[str, Figure], horizons_days: list[int]) -> list[dict[str, Any]]:
+    """What the figures must show: the model above the best baseline, the paired lower bound above 0."""
+    claims = [
+        ("NDCG@10 over all items", "ranking/all/ndcg@10"),
+        ("NDCG@10 over items not yet bought", "ranking/not_yet_bought/ndcg@10"),
+    ]
+    claims += [(f"Gini of {max(horizons_days)}-day spend", f"value/{max(horizons_days)}d/gini")] if horizons_days else []
+    verdicts = []
+    for label, prefix in claims:
+        rivals = {
+            name.rsplit("/", 1)[1]: figure["value"] or 0.0
+            for name, figure in figures.items()
+            if name.startswith(prefix + "/") and OWN_MODEL not in name.rsplit("/", 1)[1]
+        }
+        if "gini" in prefix:
+            rivals = {name: value for name, value in rivals.items() if name == "past_spend"}
+        if not rivals:
+            continue
+        best = max(rivals, key=lambda name: rivals[name])
+        own, difference = figures[f"{prefix}/{OWN_MODEL}"], figures[f"{prefix}/{OWN_MODEL}_minus_{best}"]
+        detail = (
+            f"{own['value']:.4f} against {rivals[best]:.4f}; difference {difference['value']:+.4f} "
+            f"[{difference['low']:+.4f}, {difference['high']:+.4f}]"
+        )
+        met = bool((difference["low"] or 0.0) > 0)
+        verdicts.append({"claim": f"{label}: above {best.replace('_', ' ')}", "met": met, "detail": detail})
+    return verdicts
+
+
+@dataclass(frozen=True)
+class BundlePerUser:
+    """One bundle's figures for every user of a cut, as promotion judges them."""
+
+    cut: int
+    table_version: str
+    split_hash: str
+    user_index_U: np.ndarray
+    ndcg10_U: np.ndarray
+    spend_actual_U: np.ndarray | None
+    spend_predicted_U: np.ndarray | None
+
+
+def per_user(*, bundle_dir: Path, tables_dir: Path, cut: int, split: str = "test") -> BundlePerUser:
+    """NDCG@10 over all items and spend at the longest horizon, user by user."""
+    tables = FeatureTables(tables_dir=tables_dir)
+    evaluation = evaluate_bundle(bundle=load_bundle(bundle_dir), tables=tables, split=split)
+    table = evaluation.table
+    ndcg10_U = np.full(len(table.user_index), np.nan)
+    ndcg10_U[evaluation.ranked.views[0].rows] = evaluation.ndcg10["all"]
+    spend_UH = evaluation.estimates.spend_UH
+    actual_U = predicted_U = None
+    if spend_UH is not None and tables.has_value:
+        actual_U, predicted_U = table.spend[:, -1], spend_UH[:, -1]
+    return BundlePerUser(
+        cut, tables.version, tables.metadata["split"]["hash"], table.user_index, ndcg10_U, actual_U, predicted_U
+    )

@@ -1,0 +1,133 @@
+"""Ranking figures of the model and the baselines over the whole catalogue, view by view.
+
+Legend: U users of a view, B users of a chunk, V items, K ranks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from recsys.baselines.ranking import Ranker
+from recsys.data.tables import Items
+from recsys.evaluation.scoring import ScoredUsers
+from recsys.evaluation.views import View, top_ranked
+from recsys.metrics.beyond_accuracy import catalogue_coverage, intra_list_diversity, novelty
+from recsys.metrics.interval import mean_intervals, paired_difference
+from recsys.metrics.ragged import Ragged
+from recsys.metrics.ranking import ranking_metrics
+
+OWN_MODEL = "aurm"
+KS = (10, 50)
+COVERAGE_KS = (1, 5, 10, 20, 50)
+Figure = dict[str, float | int | None]
+
+
+@dataclass
+class RankedViews:
+    """ranked[view][model]: (U, 50) item_index in the order of the view's rows, filled chunk by chunk."""
+
+    views: list[View]
+    models: list[str]
+    ranked: dict[str, dict[str, np.ndarray]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.ranked = {
+            view.name: {model: np.zeros((len(view.rows), max(KS)), np.int64) for model in self.models}
+            for view in self.views
+        }
+
+    def add(self, model: str, rows: np.ndarray, score_BV: np.ndarray, seen: Ragged) -> None:
+        """Rank a chunk's users in every view they belong to."""
+        for view in self.views:
+            inside = np.isin(rows, view.rows)
+            if inside.any():
+                top_BK = top_ranked(
+                    score_BV[inside],
+                    candidate=view.candidate,
+                    seen=seen if view.hides_seen else None,
+                    rows=rows[inside],
+                )
+                at = np.searchsorted(view.rows, rows[inside])
+                self.ranked[view.name][model][at, : top_BK.shape[1]] = top_BK
+
+
+def rank_all(
+    *, chunks: Iterator[ScoredUsers], baselines: list[Ranker], views: list[View], seen: Ragged
+) -> tuple[RankedViews, list[ScoredUsers]]:
+    """One pass over the users: the model's and the baselines' top 50 in every view.
+
+    The chunks come back without their item scores: vectors and value estimates are small.
+    """
+    result = RankedViews(views, [OWN_MODEL, *(b.name for b in baselines)])
+    kept = []
+    for chunk in chunks:
+        result.add(OWN_MODEL, chunk.rows, chunk.score_BV, seen)
+        for baseline in baselines:
+            result.add(baseline.name, chunk.rows, baseline.scores(chunk.rows), seen)
+        empty = np.zeros((0, 0), np.float32)
+        kept.append(
+            ScoredUsers(
+                chunk.rows, empty, chunk.vector_BS, chunk.spend_BH, chunk.return_BJ, chunk.conversion_B
+            )
+        )
+    return result, kept
+
+
+def ranking_figures(result: RankedViews) -> tuple[dict[str, Figure], dict[str, np.ndarray]]:
+    """(figures `ranking/<view>/<metric>/<model>` with intervals and paired differences to every baseline,
+    the model's NDCG@10 per user of each view)."""
+    figures: dict[str, Figure] = {}
+    own_ndcg: dict[str, np.ndarray] = {}
+    for view in result.views:
+        if not len(view.rows):
+            continue
+        per_user = {
+            model: ranking_metrics(ranked_UK=ranked_UK, targets=view.targets, ks=KS)
+            for model, ranked_UK in result.ranked[view.name].items()
+        }
+        own_ndcg[view.name] = per_user[OWN_MODEL]["ndcg@10"]
+        num_users = len(view.rows)
+        for model, metrics in per_user.items():
+            for metric, interval in mean_intervals(metrics).items():
+                figures[f"ranking/{view.name}/{metric}/{model}"] = {**interval.as_dict(), "n": num_users}
+            if model == OWN_MODEL:
+                continue
+            for metric, values_U in metrics.items():
+                difference = paired_difference(per_user[OWN_MODEL][metric], values_U)
+                name = f"ranking/{view.name}/{metric}/{OWN_MODEL}_minus_{model}"
+                figures[name] = {**difference.as_dict(), "n": num_users}
+    return figures, own_ndcg
+
+
+def beyond_figures(
+    result: RankedViews, *, items: Items, vectors_VS: np.ndarray
+) -> tuple[dict[str, Figure], list[dict[str, object]]]:
+    """(coverage, intra-list diversity and novelty of the first view, coverage by list length).
+
+    Coverage of a resample is biased downwards (it holds fewer users), so it comes without an interval.
+    """
+    view = result.views[0]
+    figures: dict[str, Figure] = {}
+    curve: list[dict[str, object]] = []
+    if not len(view.rows):
+        return figures, curve
+    num_items = len(items.popularity) - 1
+    for model, ranked_UK in result.ranked[view.name].items():
+        for k in KS:
+            share = catalogue_coverage(ranked_UK=ranked_UK, num_items=num_items, k=k)
+            figures[f"beyond/coverage@{k}/{model}"] = {"value": share, "low": None, "high": None}
+            means = mean_intervals(
+                {
+                    f"ild@{k}": intra_list_diversity(ranked_UK=ranked_UK, vectors_VD=vectors_VS, k=k),
+                    f"novelty@{k}": novelty(ranked_UK=ranked_UK, popularity_V=items.popularity, k=k),
+                }
+            )
+            figures |= {f"beyond/{name}/{model}": interval.as_dict() for name, interval in means.items()}
+        curve += [
+            {"k": k, "model": model, "share": catalogue_coverage(ranked_UK=ranked_UK, num_items=num_items, k=k)}
+            for k in COVERAGE_KS
+        ]
+    return figures, curve
