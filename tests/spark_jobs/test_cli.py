@@ -35,7 +35,7 @@ def run(folder: Path, *arguments: str, command: tuple[str, ...] = ()) -> subproc
     (folder / "conf" / "dataset").mkdir(parents=True, exist_ok=True)
     (folder / "conf" / "dataset" / "shop.yaml").write_text(SHOP_YAML)
     command = command or (sys.executable, "-m", "spark_jobs")
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "PYSPARK_PYTHON": sys.executable}
     return subprocess.run(
         [*command, "--config-dir", "conf", "dataset=shop", *arguments],
         cwd=folder,
