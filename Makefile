@@ -43,7 +43,7 @@ test-slow: $(STAMP)  ## servers, kills, long runs; no such test (pytest's code 5
 demo: $(STAMP)  ## raw invoices -> tables -> model -> recommendations and outputs/demo/report.html
 	$(PY) -m spark_jobs dataset=online_retail \
 		&& $(PY) train.py experiment=demo \
-		&& $(PY) -m recsys recommend experiment=demo
+		&& $(PY) -m recsys recommend bundle=demo
 
 bench: $(STAMP)  ## the programs in benchmarks/, one after another
 	@for program in $(wildcard benchmarks/[a-z]*.py); do echo "$$program"; $(PY) $$program || exit 1; done

@@ -1,10 +1,10 @@
-"""A trained model on disk: safetensors weights, config, scaler, vocabulary, fingerprint, model card. No pickle.
+"""A trained model on disk: safetensors weights, config, scaler, items, fingerprint, model card. No pickle.
 
-    <bundle>/
-      bundle.json             format, model config, scaler, tables it was trained on, run settings, shard index
-      weights-*.safetensors   dense weights, and the id table in item_index order
-      items.parquet           item_index -> item_id
-      MODEL_CARD.md
+<bundle>/
+  bundle.json             format, model config, scaler, tables it was trained on, run settings, shard index
+  weights-*.safetensors   dense weights, and the id table in item_index order
+  items.parquet           item_index -> item_id
+  MODEL_CARD.md
 """
 
 from __future__ import annotations
@@ -86,9 +86,13 @@ def load_bundle(path: str | Path) -> Bundle:
     try:
         content = json.loads((path / _BUNDLE).read_text())
     except (OSError, ValueError) as error:
-        raise InputError(f"{path} is not a model bundle ({error}); train one with `python train.py`") from error
+        raise InputError(
+            f"{path} is not a model bundle ({error}); train one with `python train.py`"
+        ) from error
     if content.get("format") != FORMAT:
-        raise InputError(f"{path} has bundle format {content.get('format')}, this code reads {FORMAT}; retrain")
+        raise InputError(
+            f"{path} has bundle format {content.get('format')}, this code reads {FORMAT}; retrain"
+        )
     model = UserModel(_config(content["model"]))
     weights: dict[str, torch.Tensor] = {}
     rows = []
@@ -131,9 +135,9 @@ def _model_card(bundle: Bundle) -> str:
     heads = "spend, retention, conversion" if config.value_heads else "none"
     lines = [
         "# Attention-based user model",
-        f"- Data: {trained['dataset']}, table version {trained['version']}, split {trained['split_hash'][:16]}",
+        f"- Data: {trained['dataset']}, tables {trained['version']}, split {trained['split_hash'][:16]}",
         f"- Learned from events before the {trained['fit_until']} cut",
-        f"- {parameters:,} parameters: width {config.width}, {config.num_blocks} blocks; value heads: {heads}",
+        f"- {parameters:,} weights: width {config.width}, {config.num_blocks} blocks; value heads: {heads}",
         f"- Catalogue: {len(bundle.item_ids) - 1:,} items; the id table holds {config.item_tower.capacity:,}",
         "- Meant for: ranking items for users of this platform and estimating their value at a date.",
         "- Not meant for: decisions on a person's rights, credit or prices; other platforms' users.",

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
+import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from recsys.schema import InputError
 
-# Spinning OpenMP threads that wait for one another on shared cores slow a step fifty times; sleeping ones do not.
+# OpenMP threads that spin while they wait slow a step fifty times on shared cores; sleeping ones do not.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 
@@ -26,6 +28,26 @@ def fail(message: str) -> None:
     """Print one line on stderr and leave with exit code 2."""
     print(f"error: {message}", file=sys.stderr, flush=True)
     raise SystemExit(2)
+
+
+@contextlib.contextmanager
+def _hydra_raises() -> Iterator[None]:
+    """Hydra prints its errors over several lines and leaves; here it raises them instead."""
+    before = os.environ.get("HYDRA_FULL_ERROR")
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["HYDRA_FULL_ERROR"]
+        else:
+            os.environ["HYDRA_FULL_ERROR"] = before
+
+
+def _first_sentences(error: Exception) -> str:
+    """What Hydra says of a setting, on one line, without its search path and its types."""
+    said = re.split(r"\n\s*(?:Config search path|full_key|object_type|See https)\b", str(error))[0]
+    return " ".join(said.replace(":\n\t", ": ").replace("\n\t", ", ").split())
 
 
 def hydra_command(config_name: str) -> Callable[[Callable[[Any], None]], Callable[[], None]]:
@@ -46,14 +68,17 @@ def hydra_command(config_name: str) -> Callable[[Callable[[Any], None]], Callabl
 
         def main() -> None:
             import hydra
-            from hydra.errors import ConfigCompositionException
+            from hydra.errors import CompactHydraException
+            from omegaconf.errors import OmegaConfBaseException
 
-            os.environ.setdefault("HYDRA_FULL_ERROR", "0")
             app = hydra.main(version_base="1.3", config_path=conf_dir(), config_name=config_name)(guarded)
             try:
-                app()
-            except ConfigCompositionException as error:
-                fail(" ".join(str(error).split()))
+                with _hydra_raises():
+                    app()
+            except (CompactHydraException, OmegaConfBaseException) as error:
+                if os.environ.get("HYDRA_FULL_ERROR") == "1":
+                    raise
+                fail(_first_sentences(error))
 
         return main
 

@@ -29,7 +29,7 @@ class ObjectiveConfig:
 
 
 class UserModule(pl.LightningModule):
-    """Trains a UserModel. `optimizer` and `scheduler` are factories; the scheduler gets the number of steps."""
+    """Trains a UserModel. `optimizer` and `scheduler` are factories; the latter gets the number of steps."""
 
     def __init__(
         self,
@@ -52,7 +52,7 @@ class UserModule(pl.LightningModule):
         return Catalogue(*(getattr(self, f"catalogue_{name}") for name in Catalogue._fields))
 
     def losses(self, batch: TrainBatch) -> dict[str, Tensor]:
-        """Loss parts, each a mean over the global batch's queries once summed over micro batches and ranks."""
+        """Loss parts, each the global batch's mean once summed over micro batches and ranks."""
         states = self.model(batch.histories, self.catalogue)
         logits_QV = self.model.item_logits(states, batch.histories, batch.items.row_Q, batch.items.length_Q)
         parts = {
@@ -76,7 +76,9 @@ class UserModule(pl.LightningModule):
         shares = self.trainer.world_size * self.trainer.accumulate_grad_batches
         for name, part in parts.items():
             self.log(f"train/{name}", part.detach() * shares, on_step=False, on_epoch=True, batch_size=1)
-        self.log("train/loss", loss.detach() * shares, prog_bar=True, on_step=False, on_epoch=True, batch_size=1)
+        self.log(
+            "train/loss", loss.detach() * shares, prog_bar=True, on_step=False, on_epoch=True, batch_size=1
+        )
         return loss * shares
 
     def on_train_epoch_start(self) -> None:
@@ -92,7 +94,7 @@ class UserModule(pl.LightningModule):
             self.model.train()
             self.log_dict({f"validation/{name}": value for name, value in figures.items()}, prog_bar=True)
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> Any:
         decay = [p for p in self.parameters() if p.requires_grad and p.ndim >= 2]
         plain = [p for p in self.parameters() if p.requires_grad and p.ndim < 2]
         optimizer = self.make_optimizer([{"params": decay}, {"params": plain, "weight_decay": 0.0}])

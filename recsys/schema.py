@@ -100,7 +100,7 @@ class Column:
     SPEND = "spend"  # list<float64>, net money in (cut, cut + horizon]
     NUM_ACTIVE_DAYS = "num_active_days"  # list<int32>, days with any event in (cut, cut + horizon]
     NUM_PURCHASES = "num_purchases"  # list<int32>, purchase events kept in (cut, cut + horizon]
-    NEXT_ACTIVE_DAYS = "next_active_days"  # float64, days from cut to the next event; null if none was observed
+    NEXT_ACTIVE_DAYS = "next_active_days"  # float64, days from cut to the next event; null if none observed
     OBSERVED_DAYS = "observed_days"  # float64, days from cut to the end of the data
 
     # quarantine
@@ -180,6 +180,26 @@ class Outcome:
 
     FILE = (OUTCOME_ID, USER_ID, ITEM_ID, EVENT_TYPE, TIMESTAMP, VALUE, SLATE_ID)
     LOG = (OUTCOME_ID, USER_KEY, ITEM_ID, EVENT_TYPE, TIMESTAMP, VALUE, SLATE_ID)
+
+
+class Recommendation:
+    """Files of the folder that `recommend` writes, and their columns beside those of Column."""
+
+    TOP_K = "top_k"  # .parquet, and .csv with the items' names
+    USER_VECTORS = "user_vectors"
+    ITEM_VECTORS = "item_vectors"
+    VALUE_ESTIMATES = "value"
+    IMPRESSIONS = "impressions"
+
+    ANYONE = "anyone"  # user_key of the answer for a user without history
+
+    RANK = "rank"  # int32, from 1
+    SCORE = "score"  # float32, the model's logit
+    ITEM_NAME = "item_name"  # string, only in the CSV
+    VECTOR = "vector"  # list<float32>, of length 1
+    SPEND = "spend_{days}d"  # float64, expected net money within the days after the cut
+    RETURN = "return_{days}d"  # float64, probability of any event within the days after the cut
+    CONVERSION = "conversion_{days}d"  # float64, probability of a purchase within the days after the cut
 
 
 class FeedbackTable:

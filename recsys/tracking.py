@@ -13,4 +13,6 @@ def wandb_logger(*, project: str, name: str, save_dir: str) -> WandbLogger:
     Path(save_dir).mkdir(parents=True, exist_ok=True)
     os.environ.setdefault("WANDB_SILENT", "true")
     mode = os.environ.get("WANDB_MODE") or ("online" if os.environ.get("WANDB_API_KEY") else "offline")
-    return WandbLogger(project=project, name=name, save_dir=save_dir, offline=mode != "online", log_model=False)
+    return WandbLogger(
+        project=project, name=name, save_dir=save_dir, offline=mode != "online", log_model=False
+    )

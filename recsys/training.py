@@ -12,10 +12,12 @@ import torch
 
 
 class AdamW:
-    """Factory of a fused AdamW; `weight_decay` holds for matrices and tables only (the module groups them)."""
+    """Factory of a fused AdamW; `weight_decay` holds for matrices and tables only (grouped by the module)."""
 
-    def __init__(self, *, lr: float, weight_decay: float = 0.01, betas: tuple[float, float] = (0.9, 0.98)) -> None:
-        self.lr, self.weight_decay, self.betas = lr, weight_decay, tuple(betas)
+    def __init__(
+        self, *, lr: float, weight_decay: float = 0.01, betas: tuple[float, float] = (0.9, 0.98)
+    ) -> None:
+        self.lr, self.weight_decay, self.betas = lr, weight_decay, (betas[0], betas[1])
 
     def __call__(self, groups: Iterable[Any]) -> torch.optim.Optimizer:
         return torch.optim.AdamW(
@@ -44,7 +46,11 @@ def git_commit() -> str | None:
     folder = Path(__file__).resolve().parent
     try:
         done = subprocess.run(
-            ["git", "-C", str(folder), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=False
+            ["git", "-C", str(folder), "rev-parse", "HEAD"],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=False,
         )
     except (OSError, subprocess.TimeoutExpired):
         return None

@@ -18,14 +18,16 @@ def warm_start(model: UserModel, bundle: Bundle) -> None:
     old, new = bundle.model.state_dict(), model.state_dict()
     if old.keys() != new.keys():
         odd = sorted(old.keys() ^ new.keys())[0]
-        raise InputError(f"warm_start: the bundle's model differs ({odd}); train with the same model settings")
+        raise InputError(
+            f"warm_start: the bundle's model differs ({odd}); train with the same model settings"
+        )
     with torch.no_grad():
         for name, weight in old.items():
             target = new[name]
             if weight.shape[1:] != target.shape[1:] or weight.ndim != target.ndim:
                 raise InputError(
-                    f"warm_start: {name} is {tuple(weight.shape)} in the bundle and {tuple(target.shape)} here; "
-                    "train with the same model settings"
+                    f"warm_start: {name} is {tuple(weight.shape)} in the bundle and {tuple(target.shape)} "
+                    "here; train with the same model settings"
                 )
             if weight.ndim == 0:
                 target.copy_(weight)

@@ -18,6 +18,7 @@ def main(cfg: Any) -> None:
     from recsys.build import ModelSettings, catalogue_at, model_config
     from recsys.bundle import Bundle, load_bundle, save_bundle
     from recsys.commands.evaluate import evaluate_and_report
+    from recsys.data.cooccurrence import cooccurrence_vectors
     from recsys.data.datamodule import UserDataModule
     from recsys.data.plan import PlanConfig
     from recsys.data.samples import SampleConfig, TrainingSamples
@@ -33,16 +34,18 @@ def main(cfg: Any) -> None:
     output = Path(cfg.output_dir)
     tables_dir = resolve_tables(features_dir=cfg.features_dir, dataset=cfg.dataset, version=cfg.version)
     tables = FeatureTables(tables_dir=tables_dir, cache_dir=cfg.cache_dir)
-    settings = OmegaConf.to_container(cfg, resolve=True)
+    settings: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
     samples = TrainingSamples(tables=tables, fit_until=cfg.fit_until, config=SampleConfig(**cfg.data.samples))
     model = UserModel(
         model_config(tables=tables, samples=samples, settings=ModelSettings(**settings["model"]))
     )
     if cfg.warm_start:
         warm_start(model, load_bundle(cfg.warm_start))
+    else:
+        model.start_items_from(torch.from_numpy(cooccurrence_vectors(samples, width=cfg.model.width)))
     catalogue = catalogue_at(tables, cfg.fit_until)
     evaluator = None
-    if cfg.fit_until == Split.VALIDATION:  # judged on what it may not see yet; a final fit has nothing left to peek at
+    if cfg.fit_until == Split.VALIDATION:  # a final fit has nothing left that it may peek at
         evaluator = epoch_evaluator(tables=tables, split=Split.VALIDATION, scaler=samples.scaler)
     module = UserModule(
         model=model,
@@ -52,7 +55,11 @@ def main(cfg: Any) -> None:
         scheduler=instantiate(cfg.scheduler, _convert_="all"),
         evaluate=evaluator,
     )
-    run = {"table_version": tables.version, "split_hash": tables.metadata["split"]["hash"], "git_commit": git_commit()}
+    run = {
+        "table_version": tables.version,
+        "split_hash": tables.metadata["split"]["hash"],
+        "git_commit": git_commit(),
+    }
     loggers = [instantiate(logger, _convert_="all") for logger in cfg.logger.values() if logger]
     for logger in loggers:
         logger.log_hyperparams({**settings, **run})

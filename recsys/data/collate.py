@@ -12,14 +12,44 @@ from recsys.data.samples import TrainingSamples
 from recsys.data.tables import CutTable
 
 
+class MomentOrder:
+    """A random order of each moment's events, rows apart: place in a row -> event."""
+
+    def __init__(
+        self, flat: FlatHistories, *, begin: np.ndarray, end: np.ndarray, rng: np.random.Generator
+    ) -> None:
+        counts = end - begin
+        self.begin, self.start = begin, np.cumsum(counts) - counts
+        row = np.repeat(np.arange(len(begin)), counts)
+        event = begin[row] + np.arange(len(row)) - self.start[row]
+        shuffled = np.lexsort((rng.random(len(event)), np.asarray(flat.timestamp)[event], row))
+        self.event_at = event[shuffled]
+
+    def event(self, row: np.ndarray, place: np.ndarray) -> np.ndarray:
+        """Events at absolute places of batch rows."""
+        if not len(self.event_at):
+            return place
+        return self.event_at[np.minimum(self.start[row] + place - self.begin[row], len(self.event_at) - 1)]
+
+
 def pad_histories(
-    flat: FlatHistories, *, begin: np.ndarray, end: np.ndarray, profile_BF: np.ndarray
+    flat: FlatHistories,
+    *,
+    begin: np.ndarray,
+    end: np.ndarray,
+    profile_BF: np.ndarray,
+    order: MomentOrder | None = None,
 ) -> Histories:
     """Events begin : end of each row, padded on the right; timestamps of padding repeat the last one."""
     length = end - begin
-    at = np.minimum(begin[:, None] + np.arange(max(int(length.max(initial=0)), 1)), np.maximum(end - 1, 0)[:, None])
+    at = np.minimum(
+        begin[:, None] + np.arange(max(int(length.max(initial=0)), 1)), np.maximum(end - 1, 0)[:, None]
+    )
     at = np.minimum(at, max(len(flat.item_index) - 1, 0))
     real = np.arange(at.shape[1]) < length[:, None]
+    if order is not None:
+        rows = np.repeat(np.arange(len(begin)), at.shape[1])
+        at = order.event(rows, np.maximum(at, begin[:, None]).ravel()).reshape(at.shape)
 
     def column(values: np.ndarray, dtype: type) -> torch.Tensor:
         return torch.from_numpy(np.where(real, values[at], 0).astype(dtype))
@@ -45,15 +75,21 @@ def train_batch(
 ) -> TrainBatch:
     """The micro batch of these samples; rows of -1 are empty (they keep ranks in step)."""
     rows = rows[rows >= 0] if (rows >= 0).any() else rows[:0]
+    rng = np.random.default_rng([seed, *position, int(rows[0]) if len(rows) else 0])
+    order = None
+    if samples.tables.is_time_split:
+        known = samples.user_end[samples.user[rows]]
+        order = MomentOrder(samples.histories, begin=samples.begin[rows], end=known, rng=rng)
     histories = pad_histories(
         samples.histories,
         begin=samples.begin[rows],
         end=samples.end[rows],
         profile_BF=samples.profile[samples.user[rows]],
+        order=order,
     )
     return TrainBatch(
         histories=histories,
-        items=_item_queries(samples, rows, np.random.default_rng([seed, *position])),
+        items=_item_queries(samples, rows, order, rng),
         cuts=_cut_queries(samples, rows),
         total_weight=total_weight,
         total_cuts=total_cuts,
@@ -69,15 +105,24 @@ def _spans(start: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     return owner, start[rows][owner] + inside
 
 
-def _item_queries(samples: TrainingSamples, rows: np.ndarray, rng: np.random.Generator) -> ItemQueries:
+def _item_queries(
+    samples: TrainingSamples, rows: np.ndarray, order: MomentOrder | None, rng: np.random.Generator
+) -> ItemQueries:
     table = samples.items
     row_Q, query = _spans(table.start, rows)
+    asked = ~table.inner[query] | (rng.random(len(query)) < samples.config.inner_query_share)
+    row_Q, query = row_Q[asked], query[asked]
     bounds = np.r_[table.low[query], 0]
     counts = table.high[query] - table.low[query]
     query_P = np.repeat(np.arange(len(query)), counts)
     event_P = bounds[:-1][query_P] + np.arange(len(query_P)) - np.repeat(np.cumsum(counts) - counts, counts)
+    if order is not None:
+        event_P = order.event(row_Q[query_P], event_P)
     valid = samples.target_mask[event_P]
-    query_P, item_P = query_P[valid], np.asarray(samples.histories.item_index)[event_P[valid]].astype(np.int64)
+    query_P, item_P = (
+        query_P[valid],
+        np.asarray(samples.histories.item_index)[event_P[valid]].astype(np.int64),
+    )
     num_items = samples.tables.num_items + 1
     pairs = np.unique(query_P * num_items + item_P)
     pairs = pairs[rng.permutation(len(pairs))]

@@ -15,7 +15,7 @@ NUM_CUT_FEATURES = len(UserNumeric.ALL) + 3
 
 
 def raw_cut_features(activity_UA: np.ndarray) -> np.ndarray:
-    """(U, R) float64: logs of every column, and three rates that do not depend on tenure; 0 without history."""
+    """(U, R) float64: logs of every column, and three rates free of the tenure; 0 without history."""
     column = {name: np.maximum(activity_UA[:, k], 0.0) for k, name in enumerate(UserNumeric.ALL)}
     logs = np.log1p(np.stack(list(column.values()), 1))
     tenure_days = np.maximum(column[UserNumeric.TENURE_DAYS], 1.0)

@@ -73,7 +73,9 @@ def _flatten(folder: Path, out: Path, num_users: int) -> None:
     counts_U = np.zeros(num_users + 1, np.int64)
     keys_U = np.zeros(num_users, "U64")
     windows: list[np.ndarray] = []
-    for batch in _batches(files, [Column.USER_INDEX, Column.USER_KEY, Column.WINDOW_INDEX, Column.NUM_EVENTS]):
+    for batch in _batches(
+        files, [Column.USER_INDEX, Column.USER_KEY, Column.WINDOW_INDEX, Column.NUM_EVENTS]
+    ):
         user, window, count = (
             batch[c].to_numpy() for c in (Column.USER_INDEX, Column.WINDOW_INDEX, Column.NUM_EVENTS)
         )
@@ -111,7 +113,6 @@ def _flatten(folder: Path, out: Path, num_users: int) -> None:
 def _batches(files: list[Path], columns: list[str]):  # type: ignore[no-untyped-def]
     for file in files:
         try:
-            for batch in pq.ParquetFile(file).iter_batches(columns=columns, batch_size=4096):
-                yield batch
+            yield from pq.ParquetFile(file).iter_batches(columns=columns, batch_size=4096)
         except (pa.ArrowInvalid, KeyError) as error:
             raise InputError(f"{file} cannot be read ({error}); run `python -m spark_jobs` again") from error

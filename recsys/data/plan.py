@@ -21,9 +21,13 @@ from recsys.schema import InputError
 
 @dataclass(frozen=True, kw_only=True)
 class PlanConfig:
-    """tokens: events of a global batch, padding included; multiple: rows of a batch are a multiple of it, so
-    choose a number that every ranks x accumulation divides; block and pool_blocks: rows are shuffled in blocks
-    and bucketed by length within pools of blocks, which bounds memory whatever the table's size."""
+    """How an epoch is cut into global batches.
+
+    tokens: events of a global batch, padding included.
+    multiple: rows of a batch are a multiple of it; choose a number that every ranks x accumulation divides.
+    block, pool_blocks: rows are shuffled in blocks and bucketed by length within pools of blocks, which
+        bounds memory whatever the table's size.
+    """
 
     tokens: int = 4096
     multiple: int = 8
@@ -112,7 +116,11 @@ class ElasticLoader:
                 f"data.plan.multiple={config.multiple} must be divisible by ranks x accumulation "
                 f"({world} x {accumulate}); choose a larger multiple"
             )
-        self.samples, self.plan, self.config = samples, BatchPlan(lengths=samples.lengths, config=config), config
+        self.samples, self.plan, self.config = (
+            samples,
+            BatchPlan(lengths=samples.lengths, config=config),
+            config,
+        )
         self.rank, self.world, self.accumulate, self.num_workers = rank, world, accumulate, num_workers
         self.steps = self.plan.num_batches(0)
         self.epoch = self.done = 0
@@ -125,11 +133,9 @@ class ElasticLoader:
             _MicroBatches(self.samples, self.config.seed),
             batch_sampler=self._requests(),  # type: ignore[arg-type]
             num_workers=self.num_workers,
-            collate_fn=_same,
+            collate_fn=_same,  # type: ignore[arg-type]
         )
-        micro = 0
-        for batch in loader:
-            micro += 1
+        for micro, batch in enumerate(loader, 1):
             if micro % self.accumulate == 0:
                 self.epoch, self.done = batch.position
             yield batch

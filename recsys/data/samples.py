@@ -26,12 +26,15 @@ class SampleConfig:
     target_window_days: items bought within this many days after the query are its targets.
     recency_half_life_days: weight of a query halves with every so many days before the boundary; 0 = equal.
     max_targets: targets of one query, drawn at random where there are more.
+    inner_query_share: share of the positions within a moment (an order's lines) that ask as well, drawn anew
+        each epoch; the order of a moment's events is shuffled each epoch, having no meaning.
     """
 
     max_length: int = 200
     target_window_days: int = 30
     recency_half_life_days: float = 120.0
     max_targets: int = 64
+    inner_query_share: float = 0.15
 
     def __post_init__(self) -> None:
         if self.max_length < 2 or self.max_targets < 1:
@@ -47,6 +50,7 @@ class ItemQueryTable:
     low: np.ndarray  # targets lie in events low : high
     high: np.ndarray
     weight: np.ndarray
+    inner: np.ndarray  # bool, within a moment: asked with probability inner_query_share
 
 
 @dataclass(frozen=True)
@@ -76,10 +80,13 @@ class TrainingSamples:
         self.items = self._item_queries()
         cut_tables = self._cut_tables(fit_until)
         self.scaler = CutScaler.fit(
-            np.concatenate([raw_cut_features(c.activity) for c in cut_tables]) if cut_tables else np.zeros((0, 1))
+            np.concatenate([raw_cut_features(c.activity) for c in cut_tables])
+            if cut_tables
+            else np.zeros((0, 1))
         )
         self.cuts = self._cut_queries(cut_tables)
-        self.weight = np.add.reduceat(np.r_[self.items.weight, 0.0], self.items.start[:-1]) * (
+        share = np.where(self.items.inner, config.inner_query_share, 1.0)
+        self.weight = np.add.reduceat(np.r_[self.items.weight * share, 0.0], self.items.start[:-1]) * (
             np.diff(self.items.start) > 0
         )
         self.num_cuts = np.diff(self.cuts.start)
@@ -110,7 +117,7 @@ class TrainingSamples:
         )
 
     def _target_mask(self) -> np.ndarray:
-        """bool (E,), events that may be targets: of a target type, known, and not sent back by the boundary."""
+        """bool (E,), events that may be targets: of a target type and not sent back by the boundary."""
         histories = self.histories
         mask = np.isin(histories.event_type, self.tables.target_types) & (histories.item_index > 0)
         returned = np.asarray(histories.returned_at)
@@ -119,13 +126,14 @@ class TrainingSamples:
     def _item_queries(self) -> ItemQueryTable:
         first = np.asarray(self.histories.offsets[:-1])
         if self.tables.is_time_split:
-            prefix, low, high, time = self._window_queries(first)
+            prefix, low, high, time, inner = self._window_queries(first)
             age_days = (self.boundary - time) / SECONDS_PER_DAY
             half_life = self.config.recency_half_life_days
             weight = 0.5 ** (age_days / half_life) if half_life > 0 else np.ones(len(prefix))
         else:
             event = np.concatenate([np.arange(a, b) for a, b in zip(first, self.user_end, strict=True)])
             prefix, low, high, weight = event, event, event + 1, np.ones(len(event))
+            inner = np.zeros(len(event), bool)
         cumulative = np.r_[0, np.cumsum(self.target_mask)]
         count = np.minimum(cumulative[high] - cumulative[low], self.config.max_targets)
         keep = np.flatnonzero(count > 0)
@@ -133,27 +141,35 @@ class TrainingSamples:
         sample = self._sample_of(prefix[keep])
         start = np.searchsorted(sample, np.arange(len(self) + 1))
         return ItemQueryTable(
-            start, prefix[keep], low[keep], high[keep], (weight * np.sqrt(count))[keep].astype(np.float32)
+            start,
+            prefix[keep],
+            low[keep],
+            high[keep],
+            (weight * np.sqrt(count))[keep].astype(np.float32),
+            inner[keep],
         )
 
     def _window_queries(self, first: np.ndarray) -> tuple[np.ndarray, ...]:
-        """One query after each moment with events, and one before a user's first."""
+        """One query after each event, and one before a user's first; `inner` where its moment is not over."""
         user = self.histories.user_of_event()
         known = np.arange(len(user)) < self.user_end[user]
         key = user * _USER_STRIDE + self.histories.timestamp
-        last_of_moment = known & np.r_[key[1:] != key[:-1], True]
-        event = np.flatnonzero(last_of_moment)
+        event = np.flatnonzero(known)
+        inner = ~np.r_[key[1:] != key[:-1], True][event]
         time, owner = np.asarray(self.histories.timestamp)[event], user[event]
         nonempty = np.flatnonzero(self.user_end > first)
         prefix = np.r_[event + 1, first[nonempty]]
         owner = np.r_[owner, nonempty]
         time = np.r_[time, np.asarray(self.histories.timestamp)[first[nonempty]] - 1]
+        inner = np.r_[inner, np.zeros(len(nonempty), bool)]
         window = self.config.target_window_days * SECONDS_PER_DAY
-        high = np.minimum(np.searchsorted(key, owner * _USER_STRIDE + time + window, "right"), self.user_end[owner])
-        return prefix, np.minimum(prefix, high), high, time
+        high = np.minimum(
+            np.searchsorted(key, owner * _USER_STRIDE + time + window, "right"), self.user_end[owner]
+        )
+        return prefix, np.minimum(prefix, high), high, time, inner
 
     def _sample_of(self, prefix: np.ndarray) -> np.ndarray:
-        """Index of the sample whose (loss_from, end] holds a prefix; a user's empty prefix is in its oldest."""
+        """Index of the sample whose (loss_from, end] holds a prefix; an empty prefix is in the oldest."""
         at = np.searchsorted(self.end, prefix, "left")
         at = np.minimum(at, len(self) - 1)
         starts = np.asarray(self.histories.offsets[:-1])
@@ -166,7 +182,8 @@ class TrainingSamples:
         if not self.tables.is_time_split:
             return []
         tables = [
-            self.tables.at_cut(split=Split.TRAIN, cut=c) for c in self.tables.metadata["split"]["cuts"]["train"]
+            self.tables.at_cut(split=Split.TRAIN, cut=c)
+            for c in self.tables.metadata["split"]["cuts"]["train"]
         ]
         if fit_until == Split.TEST:
             tables.append(self.tables.at_cut(split=Split.VALIDATION))
@@ -183,9 +200,7 @@ class TrainingSamples:
             spend = np.diff(table.spend[has], axis=1, prepend=0.0)
             observed = np.asarray(self.tables.horizons_days)[None, :] <= watched[:, None] + 1e-6
             observed &= np.isfinite(table.spend[has])
-            following = np.where(
-                table.next_active_days[has] <= watched, table.next_active_days[has], np.inf
-            )
+            following = np.where(table.next_active_days[has] <= watched, table.next_active_days[has], np.inf)
             parts.append(
                 (
                     prefix,
@@ -202,7 +217,9 @@ class TrainingSamples:
             empty = np.zeros(0, np.float32)
             start = np.zeros(len(self) + 1, np.int64)
             features = np.zeros((0, len(self.scaler.mean)), np.float32)
-            return CutQueryTable(start, empty.astype(int), features, zeros, zeros > 0, empty, empty, empty > 0)
+            return CutQueryTable(
+                start, empty.astype(int), features, zeros, zeros > 0, empty, empty, empty > 0
+            )
         columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
         sample = self._sample_of(columns[0])
         order = np.argsort(sample, kind="stable")

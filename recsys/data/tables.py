@@ -13,7 +13,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from recsys.data.flat import FlatHistories, open_histories
-from recsys.schema import SCHEMA_VERSION, Column, InputError, Split, SplitKind, Table, UserNumeric
+from recsys.schema import (
+    SCHEMA_VERSION,
+    SECONDS_PER_DAY,
+    Column,
+    InputError,
+    Split,
+    SplitKind,
+    Table,
+    UserNumeric,
+)
 
 
 @dataclass(frozen=True)
@@ -62,7 +71,7 @@ class FeatureTables:
         found = self.metadata.get("schema_version")
         if found != SCHEMA_VERSION:
             raise InputError(
-                f"{tables_dir} has schema version {found}, this code reads {SCHEMA_VERSION}; rebuild the tables"
+                f"{tables_dir} has schema version {found}, this code reads {SCHEMA_VERSION}; rebuild them"
             )
         self.cache_dir = Path(cache_dir)
 
@@ -141,7 +150,13 @@ class FeatureTables:
         order = np.argsort(user, kind="stable")
         user, prefix = user[order], prefix[order]
         activity, profile = self._users_at(cut, user)
-        return CutTable(cut, user, prefix, activity, profile, *self._targets_at(cut, user))
+        spend, purchases, days, following, observed = self._targets_at(cut, user)
+        if split == Split.VALIDATION and self.is_time_split:  # the test window must not choose settings
+            watched = (self.cut(Split.TEST) - cut) / SECONDS_PER_DAY
+            observed = np.minimum(observed, watched)
+            spend[:, np.asarray(self.horizons_days) > watched + 1e-6] = np.nan
+            following = np.where(following <= watched, following, np.inf)
+        return CutTable(cut, user, prefix, activity, profile, spend, purchases, days, following, observed)
 
     @cached_property
     def _examples(self) -> dict[str, np.ndarray]:
@@ -199,7 +214,9 @@ class FeatureTables:
         except FileNotFoundError as error:
             raise InputError(f"{folder} is missing; run `python -m spark_jobs` again") from error
         except pa.ArrowInvalid as error:
-            raise InputError(f"{folder} cannot be read ({error}); run `python -m spark_jobs` again") from error
+            raise InputError(
+                f"{folder} cannot be read ({error}); run `python -m spark_jobs` again"
+            ) from error
 
 
 def resolve_tables(*, features_dir: str, dataset: str, version: str) -> Path:

@@ -14,7 +14,14 @@ from recsys.bundle import Bundle, load_bundle
 from recsys.data.cut_features import CutScaler
 from recsys.data.tables import CutTable, FeatureTables
 from recsys.evaluation.rankers import interactions_until, ranking_baselines
-from recsys.evaluation.ranking import OWN_MODEL, Figure, RankedViews, beyond_figures, rank_all, ranking_figures
+from recsys.evaluation.ranking import (
+    OWN_MODEL,
+    Figure,
+    RankedViews,
+    beyond_figures,
+    rank_all,
+    ranking_figures,
+)
 from recsys.evaluation.scoring import ScoredUsers, item_vectors, score_users
 from recsys.evaluation.value import Estimates, ValueResult, value_figures
 from recsys.evaluation.views import ranking_views, seen_and_targets
@@ -36,7 +43,9 @@ class Evaluation:
     ndcg10: dict[str, np.ndarray]
 
 
-def evaluate_bundle(*, bundle: Bundle, tables: FeatureTables, split: str, progress: bool = True) -> Evaluation:
+def evaluate_bundle(
+    *, bundle: Bundle, tables: FeatureTables, split: str, progress: bool = True
+) -> Evaluation:
     """Score the users of a cut and compare with the baselines fitted on the same events."""
     table, items = tables.at_cut(split=split), tables.items(split)
     catalogue = catalogue_at(tables, split)
@@ -103,7 +112,9 @@ def _protocol(
     bundle: Bundle, tables: FeatureTables, split: str, table: CutTable, ranked: RankedViews
 ) -> dict[str, Any]:
     metadata = tables.metadata
-    cut = datetime.datetime.fromtimestamp(table.cut, datetime.UTC).isoformat() if tables.is_time_split else None
+    cut = (
+        datetime.datetime.fromtimestamp(table.cut, datetime.UTC).isoformat() if tables.is_time_split else None
+    )
     return {
         "dataset": metadata["dataset"],
         "table_version": tables.version,
@@ -131,7 +142,11 @@ def _verdicts(figures: dict[str, Figure], horizons_days: list[int]) -> list[dict
         ("NDCG@10 over all items", "ranking/all/ndcg@10"),
         ("NDCG@10 over items not yet bought", "ranking/not_yet_bought/ndcg@10"),
     ]
-    claims += [(f"Gini of {max(horizons_days)}-day spend", f"value/{max(horizons_days)}d/gini")] if horizons_days else []
+    claims += (
+        [(f"Gini of {max(horizons_days)}-day spend", f"value/{max(horizons_days)}d/gini")]
+        if horizons_days
+        else []
+    )
     verdicts = []
     for label, prefix in claims:
         rivals = {
@@ -179,5 +194,11 @@ def per_user(*, bundle_dir: Path, tables_dir: Path, cut: int, split: str = "test
     if spend_UH is not None and tables.has_value:
         actual_U, predicted_U = table.spend[:, -1], spend_UH[:, -1]
     return BundlePerUser(
-        cut, tables.version, tables.metadata["split"]["hash"], table.user_index, ndcg10_U, actual_U, predicted_U
+        cut,
+        tables.version,
+        tables.metadata["split"]["hash"],
+        table.user_index,
+        ndcg10_U,
+        actual_U,
+        predicted_U,
     )

@@ -34,7 +34,10 @@ def quick_figures(
             if not len(rows):
                 continue
             ranked_BK = top_ranked(
-                chunk.score_BV[inside], candidate=view.candidate, seen=seen if view.hides_seen else None, rows=rows
+                chunk.score_BV[inside],
+                candidate=view.candidate,
+                seen=seen if view.hides_seen else None,
+                rows=rows,
             )
             targets = view.targets.select(np.searchsorted(view.rows, rows))
             ndcg[view.name][rows] = ranking_metrics(ranked_UK=ranked_BK, targets=targets, ks=(10,))["ndcg@10"]
@@ -43,8 +46,10 @@ def quick_figures(
             spend[chunk.rows] = chunk.spend_BH
     figures = {f"ndcg@10/{name}": float(np.nanmean(values)) for name, values in ndcg.items()}
     if spend is not None:
-        known = np.isfinite(table.spend[:, -1]) & (table.prefix_length > 0)
-        figures["gini"] = float(normalised_gini(table.spend[known, -1], spend[known, -1]))
+        h = int(np.flatnonzero(np.isfinite(table.spend).any(0)).max(initial=0))
+        known = np.isfinite(table.spend[:, h]) & (table.prefix_length > 0)
+        if known.any():
+            figures["gini"] = float(normalised_gini(table.spend[known, h], spend[known, h]))
     return figures
 
 

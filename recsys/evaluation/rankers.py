@@ -18,7 +18,9 @@ def interactions_until(tables: FeatureTables, table: CutTable) -> Interactions:
     flat = tables.histories
     first = np.asarray(flat.offsets)[table.user_index - 1]
     row = np.repeat(np.arange(len(first)), table.prefix_length)
-    inside = np.arange(len(row)) - np.repeat(np.cumsum(table.prefix_length) - table.prefix_length, table.prefix_length)
+    inside = np.arange(len(row)) - np.repeat(
+        np.cumsum(table.prefix_length) - table.prefix_length, table.prefix_length
+    )
     at = first[row] + inside
     types = tables.metadata["event_types"]
     event_type = np.asarray(flat.event_type)[at]
@@ -39,7 +41,7 @@ def interactions_until(tables: FeatureTables, table: CutTable) -> Interactions:
 
 
 def ranking_baselines(interactions: Interactions) -> list[Ranker]:
-    """Most popular of the last 30 days, own repeat purchases, and EASE (item-kNN where the catalogue is large)."""
+    """Most popular of the last 30 days, own repeats, and EASE (item-kNN where the catalogue is large)."""
     neighbours: Ranker
     if interactions.num_items <= _EASE_MAX_ITEMS:
         neighbours = Ease(interactions=interactions)

@@ -127,7 +127,11 @@ def beyond_figures(
             )
             figures |= {f"beyond/{name}/{model}": interval.as_dict() for name, interval in means.items()}
         curve += [
-            {"k": k, "model": model, "share": catalogue_coverage(ranked_UK=ranked_UK, num_items=num_items, k=k)}
+            {
+                "k": k,
+                "model": model,
+                "share": catalogue_coverage(ranked_UK=ranked_UK, num_items=num_items, k=k),
+            }
             for k in COVERAGE_KS
         ]
     return figures, curve

@@ -53,7 +53,9 @@ def value_figures(
     result = ValueResult()
     users = table.prefix_length > 0
     past, btyd = PastSpend(interactions=interactions), BgNbdGammaGamma(interactions=interactions)
-    observed = [h for h, days in enumerate(horizons_days) if days <= table.observed_days[users].max(initial=0) + 1e-6]
+    observed = [
+        h for h, days in enumerate(horizons_days) if days <= table.observed_days[users].max(initial=0) + 1e-6
+    ]
     past_UH, btyd_UH = past.spend(horizons_days), btyd.spend(horizons_days)
     chance_UH = btyd.probability_of_purchase(horizons_days)
     for h in observed:
@@ -72,7 +74,10 @@ def value_figures(
             returned_U = (table.num_active_days[known, h] > 0).astype(np.float64)
             at = config.bin_ends_days.index(days) if days in config.bin_ends_days else None
             if at is not None and 0 < returned_U.mean() < 1:
-                models = {OWN_MODEL: estimates.return_UJ[known, at], "bg_nbd_gamma_gamma": chance_UH[known, h]}
+                models = {
+                    OWN_MODEL: estimates.return_UJ[known, at],
+                    "bg_nbd_gamma_gamma": chance_UH[known, h],
+                }
                 for metric, statistic in _CHANCE.items():
                     _add(result, f"retention/{days}d/{metric}", statistic, returned_U, models)
         if h == 0 and estimates.conversion_U is not None:
@@ -111,7 +116,9 @@ def _add_curves(result: ValueResult, days: int, actual_U: np.ndarray, predicted_
         return
     table = decile_table(actual_U, predicted_U)
     rows = zip(table.num_users, table.mean_predicted, table.mean_actual, strict=True)
-    result.decile_tables[days] = [{"n": int(n), "predicted": float(p), "actual": float(a)} for n, p, a in rows]
+    result.decile_tables[days] = [
+        {"n": int(n), "predicted": float(p), "actual": float(a)} for n, p, a in rows
+    ]
 
 
 def _retention_curve(

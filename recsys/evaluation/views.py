@@ -51,7 +51,7 @@ def seen_and_targets(tables: FeatureTables, table: CutTable) -> tuple[Ragged, Ra
 
 
 def ranking_views(tables: FeatureTables, table: CutTable, items: Items, *, known: np.ndarray) -> list[View]:
-    """All items; items this user had not taken before; items first seen after the cut; users without history."""
+    """All items; items new to the user; items first seen after the cut; users without history."""
     seen, targets = seen_and_targets(tables, table)
     num_items = tables.num_items + 1
     catalogue = np.arange(num_items) > 0
@@ -102,4 +102,6 @@ def _items_between(item: np.ndarray, mask: np.ndarray, begin: np.ndarray, end: n
     keep = np.asarray(mask)[at]
     pairs = np.unique(np.stack([row[keep], np.asarray(item)[at[keep]].astype(np.int64)], 1), axis=0)
     sizes = np.bincount(pairs[:, 0], minlength=len(begin)) if len(pairs) else np.zeros(len(begin), np.int64)
-    return Ragged(np.r_[0, np.cumsum(sizes)].astype(np.int64), pairs[:, 1] if len(pairs) else np.zeros(0, np.int64))
+    return Ragged(
+        np.r_[0, np.cumsum(sizes)].astype(np.int64), pairs[:, 1] if len(pairs) else np.zeros(0, np.int64)
+    )

@@ -14,7 +14,7 @@ from torch import Tensor
 def attend(
     query_BLD: Tensor, key_BLD: Tensor, value_BLD: Tensor, *, num_heads: int, mask_BLL: Tensor | None = None
 ) -> Tensor:
-    """Multi-head attention, (B, L, D). Causal where no mask is given; mask_BLL is True where a key is visible."""
+    """Multi-head attention, (B, L, D). Causal without a mask; mask_BLL is True where a key is visible."""
 
     def heads(x_BLD: Tensor) -> Tensor:
         B, L, D = x_BLD.shape

@@ -32,11 +32,13 @@ class ItemTower(nn.Module):
     def __init__(self, *, config: ItemTowerConfig, lookup: nn.Module) -> None:
         super().__init__()
         self.config, self.lookup = config, lookup
-        self.fields = nn.ModuleList(nn.Embedding(s + 1, config.width, padding_idx=0) for s in config.field_sizes)
+        self.fields = nn.ModuleList(
+            nn.Embedding(s + 1, config.width, padding_idx=0) for s in config.field_sizes
+        )
         self.words = nn.Embedding(config.num_tokens + 1, config.width, padding_idx=0)
         self.numeric = nn.Linear(config.num_numeric, config.width, bias=False) if config.num_numeric else None
         for table in (*self.fields, self.words):
-            nn.init.normal_(table.weight, std=0.1)
+            nn.init.normal_(table.weight, std=0.03)
             nn.init.zeros_(table.weight[0])  # type: ignore[arg-type]
 
     def content(self, catalogue: Catalogue) -> Tensor:
@@ -49,7 +51,7 @@ class ItemTower(nn.Module):
         return content_VD if self.numeric is None else content_VD + self.numeric(catalogue.numeric_VN)
 
     def forward(self, catalogue: Catalogue) -> tuple[Tensor, Tensor]:
-        """(id + content, content), each (V, D). Ids are dropped at random in training, and unseen ids always."""
+        """(id + content, content), each (V, D). Ids are dropped at random in training, unseen ids always."""
         content_VD = self.content(catalogue)
         index_V = torch.arange(len(content_VD), device=content_VD.device)
         keep_V = catalogue.in_training_V

@@ -90,8 +90,25 @@ class UserModel(nn.Module):
         self.item_bias = nn.Embedding(config.item_tower.capacity + 1, 1)
         nn.init.zeros_(self.item_bias.weight)
         self.dropout = nn.Dropout(config.dropout)
+        self._start_near_neighbours()
         self.repeat = RepeatHead(width=width, has_time=config.has_time) if config.repeats else None
         self.value_heads = ValueHeads(config.value_heads) if config.value_heads else None
+
+    def _start_near_neighbours(self) -> None:
+        """Begin as an item-to-item model: the user vector is the mean of the history's item vectors."""
+        for layer in (self.cross_value, self.cross_out, self.user_projection, self.item_projection):
+            nn.init.eye_(layer.weight)
+            nn.init.zeros_(layer.bias)
+        for layer in (self.cross_query, self.cross_key):
+            nn.init.normal_(layer.weight, std=0.02)
+            nn.init.zeros_(layer.bias)
+
+    def start_items_from(self, vectors_VD: Tensor) -> None:
+        """Give the id table these rows (V, D) to start from; rows beyond stay as they are."""
+        lookup = self.item_tower.lookup
+        assert isinstance(lookup, nn.Embedding), "only a replicated table can be started from vectors"
+        with torch.no_grad():
+            lookup.weight[: len(vectors_VD)] = vectors_VD
 
     def forward(self, histories: Histories, catalogue: Catalogue) -> UserStates:
         item_VD, content_VD = self.item_tower(catalogue)
@@ -116,8 +133,10 @@ class UserModel(nn.Module):
         """(Q, D) states -> (Q, S) unit vectors."""
         return F.normalize(self.user_projection(user_QD), dim=-1)
 
-    def item_logits(self, states: UserStates, histories: Histories, row_Q: Tensor, length_Q: Tensor) -> Tensor:
-        """(Q, V): cosine / temperature + item bias + what the user's own earlier items earn. Padding is -inf."""
+    def item_logits(
+        self, states: UserStates, histories: Histories, row_Q: Tensor, length_Q: Tensor
+    ) -> Tensor:
+        """(Q, V): cosine / temperature + item bias + what the user's own items earn. Padding is -inf."""
         vector_QS = self.user_vectors(states.user_BLD[row_Q, length_Q])
         logits_QV = vector_QS @ states.item_VS.T * torch.exp(-self.log_temperature)
         logits_QV = logits_QV + self.item_bias.weight[: len(states.item_VS), 0]

@@ -1,10 +1,10 @@
 """Long-term value at a cut: spend per horizon, retention, conversion.
 
-A separate query, made of the activity known at the cut (time since the last event, tenure, past spend), attends
-over the same behaviour states as the item scores. The item scores never see it.
+A separate query, made of the activity known at the cut (time since the last event, tenure, past spend),
+attends over the same behaviour states as the item scores. The item scores never see it.
 
-Spend is a sum of increments between horizons, each zero-inflated lognormal (Wang et al. 2019, eq. 3-5), so the
-cumulative value is monotone. Retention is a discrete-time hazard over bins of days since the cut.
+Spend is a sum of increments between horizons, each zero-inflated lognormal (Wang et al. 2019, eq. 3-5), so
+the cumulative value is monotone. Retention is a discrete-time hazard over bins of days since the cut.
 
 Legend: B rows, L positions, D width, C cuts, R cut features, H horizons, J hazard bins.
 """
@@ -28,7 +28,7 @@ MAX_MU = 12.0
 
 @dataclass(frozen=True, kw_only=True)
 class ValueHeadsConfig:
-    """horizons_days rise; hazard bins end at `bin_ends_days`; log_scale_H is the typical log spend of an increment."""
+    """horizons_days rise; hazard bins end at `bin_ends_days`; log_spend: mean log of an increment's spend."""
 
     width: int
     num_heads: int

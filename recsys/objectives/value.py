@@ -16,7 +16,7 @@ from recsys.nn.value_heads import ValueOutput
 
 
 def spend_loss(output: ValueOutput, cuts: CutQueries) -> Tensor:
-    """Zero-inflated lognormal negative log-likelihood of each increment, summed over cuts, mean over horizons.
+    """Zero-inflated lognormal negative log-likelihood of each increment: sum over cuts, mean over horizons.
 
     Source: Wang, Liu, Miao, "A Deep Probabilistic Model for Customer Lifetime Value Prediction", 2019, eq. 5.
     """
@@ -31,8 +31,10 @@ def spend_loss(output: ValueOutput, cuts: CutQueries) -> Tensor:
 
 
 def retention_loss(output: ValueOutput, cuts: CutQueries, *, bin_ends_days: tuple[int, ...]) -> Tensor:
-    """Discrete-time hazard likelihood, summed over cuts, mean over bins; a bin that was not watched to its end
-    counts only if the event came within it."""
+    """Discrete-time hazard likelihood, summed over cuts, mean over bins.
+
+    A bin that was not watched to its end counts only if the event came within it.
+    """
     ends_J = torch.tensor(bin_ends_days, dtype=torch.float32, device=output.hazard_logit_BCJ.device)
     starts_J = F.pad(ends_J[:-1], (1, 0))
     next_BC1, watched_BC1 = cuts.next_active_days_BC[..., None], cuts.observed_days_BC[..., None]
@@ -40,7 +42,9 @@ def retention_loss(output: ValueOutput, cuts: CutQueries, *, bin_ends_days: tupl
     happened_BCJ = at_risk_BCJ & (next_BC1 <= ends_J)
     known_BCJ = happened_BCJ | (at_risk_BCJ & (watched_BC1 >= ends_J))
     mask_BCJ = known_BCJ & cuts.mask_BC[..., None]
-    nll_BCJ = F.binary_cross_entropy_with_logits(output.hazard_logit_BCJ, happened_BCJ.float(), reduction="none")
+    nll_BCJ = F.binary_cross_entropy_with_logits(
+        output.hazard_logit_BCJ, happened_BCJ.float(), reduction="none"
+    )
     return (nll_BCJ * mask_BCJ).sum() / len(bin_ends_days)
 
 

@@ -1,0 +1,105 @@
+"""`python -m recsys recommend`: bundle + tables -> top-K items, vectors, value estimates, impression log."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from recsys.entry import hydra_command
+from recsys.schema import Column, InputError, Recommendation, Split
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from recsys.recommendation import Recommendations
+
+
+def write_recommendations(
+    found: Recommendations, *, impressions: pa.Table, output: Path, show_names: bool
+) -> None:
+    """The whole folder, complete or not there: the one before goes only when the new one is written."""
+    import pyarrow.parquet as pq
+
+    from recsys.recommendation import item_vector_table, top_k_table, user_vector_table, value_table
+
+    top_k = top_k_table(found)
+    files = {
+        Recommendation.TOP_K: top_k,
+        Recommendation.USER_VECTORS: user_vector_table(found),
+        Recommendation.ITEM_VECTORS: item_vector_table(found),
+        Recommendation.VALUE_ESTIMATES: value_table(found),
+        Recommendation.IMPRESSIONS: impressions,
+    }
+    with _replaced(output) as building:
+        for name, table in files.items():
+            if table is not None:
+                pq.write_table(table, building / f"{name}.parquet", compression="zstd")
+        _write_csv(top_k, found, building / f"{Recommendation.TOP_K}.csv", show_names=show_names)
+
+
+def _write_csv(top_k: pa.Table, found: Recommendations, path: Path, *, show_names: bool) -> None:
+    import pyarrow as pa
+    import pyarrow.csv
+
+    readable = top_k.drop_columns([Column.ITEM_INDEX])
+    if show_names:
+        names = [text or "" for text in found.items.text[top_k[Column.ITEM_INDEX].to_numpy()]]
+        place = readable.column_names.index(Recommendation.SCORE)
+        readable = readable.add_column(place, Recommendation.ITEM_NAME, pa.array(names, pa.string()))
+    pyarrow.csv.write_csv(readable, path)
+
+
+@contextlib.contextmanager
+def _replaced(folder: Path) -> Iterator[Path]:
+    """A hidden folder beside `folder` that takes its place at the end, or leaves no trace on failure."""
+    building = folder.with_name(f".building-{folder.name}-{os.getpid()}")
+    replaced = folder.with_name(f".replaced-{folder.name}-{os.getpid()}")
+    building.mkdir(parents=True)
+    try:
+        yield building
+        if folder.exists():
+            os.replace(folder, replaced)
+        os.replace(building, folder)
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+        if replaced.exists() and not folder.exists():
+            os.replace(replaced, folder)
+        shutil.rmtree(replaced, ignore_errors=True)
+
+
+@hydra_command("recommend")
+def main(cfg: Any) -> None:
+    from recsys.bundle import load_bundle
+    from recsys.data.tables import FeatureTables, resolve_tables
+    from recsys.policy.impressions import impression_table
+    from recsys.policy.slates import PolicyConfig
+    from recsys.recommendation import recommend
+
+    if cfg.at not in (Split.VALIDATION, Split.TEST):
+        raise InputError(f"at={cfg.at} is no split with one cut; use {Split.TEST} or {Split.VALIDATION}")
+    policy = PolicyConfig(**cfg.policy)
+    tables_dir = resolve_tables(features_dir=cfg.features_dir, dataset=cfg.dataset, version=cfg.version)
+    tables = FeatureTables(tables_dir=tables_dir, cache_dir=cfg.cache_dir)
+    bundle = load_bundle(Path(cfg.models_dir) / cfg.dataset / cfg.bundle)
+    found = recommend(bundle=bundle, tables=tables, at=cfg.at, top_k=cfg.top_k, policy=policy)
+    impressions = impression_table(
+        slates=found.slates,
+        config=policy,
+        policy_version=policy.version(bundle_fingerprint=bundle.fingerprint),
+        user_key_B=found.user_key_U[:-1].tolist(),
+        item_id_V=found.items.item_id.tolist(),
+        timestamp=tables.cut(cfg.at) if tables.metadata["has_time"] else int(time.time()),
+    )
+    output = Path(cfg.output_dir)
+    write_recommendations(found, impressions=impressions, output=output, show_names=cfg.show_names)
+    if found.heads is None:
+        print("value parts are off: the data set has an order of events but no time and no money")
+    print(f"recommendations of {len(found.user_key_U) - 1:,} users: {output.resolve()}")
+    report = output.parent / "report.html"
+    if report.is_file():
+        print(f"report: {report.resolve()}", flush=True)

@@ -1,0 +1,276 @@
+"""Bundle + tables -> what each user is shown and worth at a cut: ranked items, vectors, value, a slate.
+
+Legend: U users (the last one is `anyone`), B users of a chunk, V items (row 0 is padding), K ranks or slots,
+S score width, H horizons, J hazard bins.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from recsys.batch import Catalogue
+from recsys.build import catalogue_at
+from recsys.bundle import Bundle
+from recsys.data.cut_features import CutScaler
+from recsys.data.tables import CutTable, FeatureTables, Items
+from recsys.evaluation.scoring import ScoredUsers, item_vectors, score_users
+from recsys.evaluation.views import seen_and_targets, top_ranked
+from recsys.metrics.ragged import Ragged
+from recsys.nn.value_heads import ValueHeadsConfig
+from recsys.policy.slates import PolicyConfig, Slates, draw_slates
+from recsys.schema import Column, InputError, Recommendation
+
+
+@dataclass(frozen=True)
+class Recommendations:
+    """Rows are the users of the cut by user_index, then `anyone`; `slates` leaves that last row out.
+
+    item_UK: int32 by falling score, 0 where the candidates run out; score_UK: float32, the model's logits;
+    user_vector_US, item_vector_VS: float32 unit vectors; spend_UH: money up to each horizon; return_UJ:
+    probability of an event by the end of each hazard bin; conversion_U: of a purchase within the first
+    horizon. The last three are None without that head.
+    """
+
+    user_key_U: np.ndarray
+    item_UK: np.ndarray
+    score_UK: np.ndarray
+    user_vector_US: np.ndarray
+    item_vector_VS: np.ndarray
+    spend_UH: np.ndarray | None
+    return_UJ: np.ndarray | None
+    conversion_U: np.ndarray | None
+    slates: Slates
+    items: Items
+    heads: ValueHeadsConfig | None
+
+
+def recommend(
+    *, bundle: Bundle, tables: FeatureTables, at: str, top_k: int, policy: PolicyConfig, progress: bool = True
+) -> Recommendations:
+    """Score every user of the examples at the cut of split `at`, and one without history.
+
+    Candidates are all items first seen by the cut, those that are new to the bundle too, without those of the
+    user's own history where the data set filters them. Raises InputError where bundle and tables do not fit.
+    """
+    check_fit(bundle, tables)
+    if top_k < 1:
+        raise InputError(f"top_k={top_k} recommends nothing; set it to 1 or more")
+    table, items = with_anyone(tables.at_cut(split=at)), tables.items(at)
+    catalogue = catalogue_for(bundle, tables, at)
+    candidates = _Candidates(
+        known_V=items.in_training & (np.arange(len(items.in_training)) > 0),
+        seen=seen_and_targets(tables, table)[0] if tables.metadata["filter_seen"] else None,
+    )
+    parts: dict[str, list[np.ndarray]] = {}
+    drawn: list[Slates] = []
+    for chunk in score_users(
+        model=bundle.model,
+        catalogue=catalogue,
+        tables=tables,
+        table=table,
+        scaler=CutScaler(**bundle.scaler),
+        progress="recommending" if progress else None,
+    ):
+        score_BV, user_index_B = candidates.scores(chunk), table.user_index[chunk.rows]
+        # Before anything is ranked: this also refuses scores that are not numbers.
+        drawn.append(
+            draw_slates(scores_BV=score_BV, user_index_B=user_index_B, config=policy, occasion=table.cut)
+        )
+        for name, part in _chunk_parts(chunk, score_BV, candidates.known_V, top_k).items():
+            parts.setdefault(name, []).append(part)
+    back = np.argsort(np.concatenate(parts.pop("rows")))
+    gathered = {name: np.concatenate(part)[back] for name, part in parts.items()}
+    heads = bundle.model.value_heads
+    return Recommendations(
+        user_key_U=np.r_[tables.histories.user_key[table.user_index[:-1] - 1], [Recommendation.ANYONE]],
+        item_UK=gathered["item_UK"],
+        score_UK=gathered["score_UK"],
+        user_vector_US=gathered["user_vector_US"],
+        item_vector_VS=item_vectors(bundle.model, catalogue),
+        spend_UH=gathered.get("spend_UH"),
+        return_UJ=gathered.get("return_UJ"),
+        conversion_U=gathered.get("conversion_U"),
+        slates=_in_order(drawn, back[:-1]),
+        items=items,
+        heads=heads.config if heads is not None else None,
+    )
+
+
+@dataclass(frozen=True)
+class _Candidates:
+    """Items known at the cut, and each user's own items where those are not to be shown again."""
+
+    known_V: np.ndarray
+    seen: Ragged | None
+
+    def scores(self, chunk: ScoredUsers) -> np.ndarray:
+        """float32 (B, V): -inf for everything that is no candidate."""
+        score_BV = np.where(self.known_V, chunk.score_BV, -np.inf).astype(np.float32)
+        if self.seen is not None:
+            for b, row in enumerate(chunk.rows):
+                score_BV[b, self.seen.row(int(row))] = -np.inf
+        return score_BV
+
+
+def _chunk_parts(
+    chunk: ScoredUsers, score_BV: np.ndarray, known_V: np.ndarray, top_k: int
+) -> dict[str, np.ndarray]:
+    item_BK = top_ranked(score_BV, candidate=known_V, seen=None, rows=chunk.rows, k=top_k)
+    found = {
+        "rows": chunk.rows,
+        "item_UK": item_BK.astype(np.int32),
+        "score_UK": np.take_along_axis(score_BV, item_BK, 1),
+        "user_vector_US": chunk.vector_BS,
+        "spend_UH": chunk.spend_BH,
+        "return_UJ": chunk.return_BJ,
+        "conversion_U": chunk.conversion_B,
+    }
+    return {name: part for name, part in found.items() if part is not None}
+
+
+def check_fit(bundle: Bundle, tables: FeatureTables) -> None:
+    """Raise InputError where the bundle cannot score these tables."""
+    trained, metadata, config = bundle.trained_on, tables.metadata, bundle.model.config
+    if trained["dataset"] != metadata["dataset"]:
+        raise InputError(
+            f"the bundle was trained on {trained['dataset']}, the tables are of {metadata['dataset']}; "
+            "name a bundle of this data set"
+        )
+    if tables.num_items > config.item_tower.capacity:
+        raise InputError(
+            f"the tables have {tables.num_items:,} items, the bundle's id table holds "
+            f"{config.item_tower.capacity:,}; reshard it or retrain on these tables"
+        )
+    for what, learned, given in (
+        ("item_fields", config.item_tower.field_sizes, [f["size"] for f in metadata["item_fields"]]),
+        ("profile_fields", config.profile_sizes, [f["size"] for f in metadata["profile_fields"]]),
+        ("num_tokens", (config.item_tower.num_tokens,), [metadata["num_tokens"]]),
+        ("event_types", (config.num_event_types,), [max(metadata["event_types"].values())]),
+    ):
+        if len(learned) != len(given) or any(g > m for g, m in zip(given, learned, strict=True)):
+            raise InputError(
+                f"{what} of the tables ({given}) exceed the bundle's ({list(learned)}); "
+                "retrain on these tables"
+            )
+    if len(metadata["item_numeric"]) != config.item_tower.num_numeric:
+        raise InputError("item_numeric of the tables differs from the bundle's; retrain on these tables")
+
+
+def catalogue_for(bundle: Bundle, tables: FeatureTables, split: str) -> Catalogue:
+    """Content of the items at the cut, `in_training_V` where this bundle has learned the item's id.
+
+    An item that came after the bundle's own training cut has an untrained row in its id table: it is scored
+    by content alone. Raises InputError where an index stands for another item than in training.
+    """
+    catalogue = catalogue_at(tables, split)
+    item_id_V = tables.items(split).item_id
+    learned_V = np.arange(len(item_id_V)) < len(bundle.item_ids)
+    for index, (old, new) in enumerate(zip(bundle.item_ids, item_id_V, strict=False)):
+        if old and new and old != new:
+            raise InputError(
+                f"item_index {index} is {new!r} in the tables and {old!r} in the bundle: the tables were "
+                "begun anew; retrain on these tables"
+            )
+    before = tables.dir.parent / bundle.trained_on["version"]
+    if before.is_dir():
+        known_V = FeatureTables(tables_dir=before).items(bundle.trained_on["fit_until"]).in_training
+        learned_V[: len(known_V)] &= known_V[: len(learned_V)]
+    return catalogue._replace(in_training_V=catalogue.in_training_V & torch.from_numpy(learned_V))
+
+
+def with_anyone(table: CutTable) -> CutTable:
+    """The table with one more row: a user of whom nothing is known."""
+
+    def added(values: np.ndarray, fill: float) -> np.ndarray:
+        return np.concatenate([values, np.full((1, *values.shape[1:]), fill, values.dtype)])
+
+    return dataclasses.replace(
+        table,
+        user_index=added(table.user_index, 1),  # any will do: no event of a prefix of length 0 is read
+        prefix_length=added(table.prefix_length, 0),
+        activity=added(table.activity, np.nan),
+        profile=added(table.profile, 0),
+        spend=added(table.spend, np.nan),
+        num_purchases=added(table.num_purchases, 0),
+        num_active_days=added(table.num_active_days, 0),
+        next_active_days=added(table.next_active_days, np.inf),
+        observed_days=added(table.observed_days, 0),
+    )
+
+
+def top_k_table(found: Recommendations) -> pa.Table:
+    """user_key, rank, item_index, item_id, score: a row per user and rank that holds an item."""
+    row_R, rank_R = np.nonzero(found.item_UK)
+    item_R = found.item_UK[row_R, rank_R]
+    return pa.table(
+        {
+            Column.USER_KEY: pa.array(found.user_key_U[row_R].tolist(), pa.string()),
+            Recommendation.RANK: (rank_R + 1).astype(np.int32),
+            Column.ITEM_INDEX: item_R,
+            Column.ITEM_ID: pa.array(found.items.item_id[item_R].tolist(), pa.string()),
+            Recommendation.SCORE: found.score_UK[row_R, rank_R],
+        }
+    )
+
+
+def user_vector_table(found: Recommendations) -> pa.Table:
+    """user_key, vector."""
+    return pa.table(
+        {
+            Column.USER_KEY: pa.array(found.user_key_U.tolist(), pa.string()),
+            Recommendation.VECTOR: _lists(found.user_vector_US),
+        }
+    )
+
+
+def item_vector_table(found: Recommendations) -> pa.Table:
+    """item_index, item_id, vector of every item in the tables, also of those first seen after the cut."""
+    index_R = np.flatnonzero(found.items.item_id != "")
+    return pa.table(
+        {
+            Column.ITEM_INDEX: index_R.astype(np.int32),
+            Column.ITEM_ID: pa.array(found.items.item_id[index_R].tolist(), pa.string()),
+            Recommendation.VECTOR: _lists(found.item_vector_VS[index_R]),
+        }
+    )
+
+
+def value_table(found: Recommendations) -> pa.Table | None:
+    """user_key and what each user is worth; None for a model without value heads."""
+    if found.heads is None:
+        return None
+    horizons, bins = found.heads.horizons_days, found.heads.bin_ends_days
+    columns: dict[str, pa.Array] = {Column.USER_KEY: pa.array(found.user_key_U.tolist(), pa.string())}
+    if found.spend_UH is not None:
+        for h, days in enumerate(horizons):
+            columns[Recommendation.SPEND.format(days=days)] = pa.array(found.spend_UH[:, h])
+    if found.return_UJ is not None:
+        for days in horizons:
+            if days in bins:
+                chance_U = found.return_UJ[:, bins.index(days)]
+                columns[Recommendation.RETURN.format(days=days)] = pa.array(chance_U)
+    if found.conversion_U is not None:
+        columns[Recommendation.CONVERSION.format(days=horizons[0])] = pa.array(found.conversion_U)
+    return pa.table(columns)
+
+
+def _lists(vector_RS: np.ndarray) -> pa.Array:
+    offsets = np.arange(len(vector_RS) + 1, dtype=np.int32) * vector_RS.shape[1]
+    return pa.ListArray.from_arrays(offsets, pa.array(vector_RS.astype(np.float32).ravel()))
+
+
+def _in_order(drawn: list[Slates], order: np.ndarray) -> Slates:
+    """The slates of all chunks as one, its rows picked by `order`."""
+    hashes = [digest for slates in drawn for digest in slates.candidates_hash_B]
+    return Slates(
+        item_BK=np.concatenate([slates.item_BK for slates in drawn])[order],
+        score_BK=np.concatenate([slates.score_BK for slates in drawn])[order],
+        propensity_BK=np.concatenate([slates.propensity_BK for slates in drawn])[order],
+        candidates_hash_B=tuple(hashes[row] for row in order),
+        is_deterministic=drawn[0].is_deterministic,
+    )

@@ -1,0 +1,250 @@
+"""`recsys recommend`, as typed, on a small cut of real invoices."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from recsys.bundle import Bundle, load_bundle
+from recsys.data.tables import FeatureTables
+from recsys.policy.impressions import check_impressions
+from recsys.policy.slates import PolicyConfig
+from recsys.recommendation import Recommendations, catalogue_for, check_fit, recommend, top_k_table
+from recsys.schema import Column, Impression, InputError, Recommendation, Table
+from tests import tiny
+
+POLICY = PolicyConfig(kind="deterministic", slate_size=5)
+
+
+@pytest.fixture(scope="module")
+def written(tiny_bundle: Path, tiny_root: Path) -> Path:
+    done = tiny.run("-m", "recsys", "recommend", "bundle=tiny", "top_k=7", cwd=tiny_root)
+    folder = tiny_root / "outputs" / "tiny" / "recommendations"
+    last = done.stdout.splitlines()[-1]
+    assert last == f"report: {tiny_root.resolve()}/outputs/tiny/report.html"
+    assert f"{folder.resolve()}" in done.stdout.splitlines()[-2]
+    return folder
+
+
+@pytest.fixture(scope="module")
+def bundle(tiny_bundle: Path) -> Bundle:
+    return load_bundle(tiny_bundle)
+
+
+@pytest.fixture
+def tables(tiny_tables: Path, tiny_root: Path) -> FeatureTables:
+    return FeatureTables(tables_dir=tiny_tables, cache_dir=tiny_root / "outputs" / "cache")
+
+
+def found(bundle: Bundle, tables: FeatureTables, **changes: Any) -> Recommendations:
+    settings = {"at": "test", "top_k": 5, "policy": POLICY, "progress": False} | changes
+    return recommend(bundle=bundle, tables=tables, **settings)
+
+
+def users_at_test(tiny_tables: Path) -> dict[str, int]:
+    """user_key -> number of events up to the cut, straight from the files."""
+    examples = pq.read_table(tiny_tables / Table.EXAMPLES).to_pylist()
+    keys = {
+        row[Column.USER_INDEX]: row[Column.USER_KEY]
+        for row in pq.read_table(tiny_tables / Table.HISTORIES).to_pylist()
+    }
+    return {
+        keys[row[Column.USER_INDEX]]: row[Column.PREFIX_LENGTH]
+        for row in examples
+        if row[Column.SPLIT] == "test"
+    }
+
+
+def first_seen(tiny_tables: Path) -> dict[str, int]:
+    rows = pq.read_table(tiny_tables / Table.ITEM_FEATURES).to_pylist()
+    return {row[Column.ITEM_ID]: row[Column.FIRST_SEEN] for row in rows}
+
+
+def cut_of(tiny_tables: Path) -> int:
+    return json.loads((tiny_tables / Table.METADATA).read_text())["split"]["cuts"]["test"]
+
+
+def test_every_user_and_anyone_get_k_items_by_falling_score(written: Path, tiny_tables: Path) -> None:
+    rows = pq.read_table(written / "top_k.parquet").to_pylist()
+    by_user: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        by_user.setdefault(row[Column.USER_KEY], []).append(row)
+    assert set(by_user) == {*users_at_test(tiny_tables), Recommendation.ANYONE}
+    for slate in by_user.values():
+        assert [row[Recommendation.RANK] for row in slate] == [1, 2, 3, 4, 5, 6, 7]
+        scores = [row[Recommendation.SCORE] for row in slate]
+        assert scores == sorted(scores, reverse=True)
+        assert len({row[Column.ITEM_ID] for row in slate}) == 7
+
+
+def test_cold_users_are_answered_like_anyone(written: Path, tiny_tables: Path) -> None:
+    cold = [key for key, length in users_at_test(tiny_tables).items() if length == 0]
+    assert cold
+    values = {row[Column.USER_KEY]: row for row in pq.read_table(written / "value.parquet").to_pylist()}
+    for key in (*cold, Recommendation.ANYONE):
+        spend = [values[key][f"spend_{days}d"] for days in (7, 30, 90)]
+        assert 0 <= spend[0] <= spend[1] <= spend[2] < np.inf
+        chances = [values[key][f"return_{days}d"] for days in (7, 30, 90)]
+        assert 0 <= chances[0] <= chances[1] <= chances[2] <= 1
+        assert 0 <= values[key]["conversion_7d"] <= 1
+
+
+def test_no_item_of_the_future_is_recommended(written: Path, tiny_tables: Path) -> None:
+    seen, cut = first_seen(tiny_tables), cut_of(tiny_tables)
+    late = {item for item, moment in seen.items() if moment > cut}
+    assert late
+    for name in ("top_k", "impressions"):
+        items = set(pq.read_table(written / f"{name}.parquet")[Column.ITEM_ID].to_pylist())
+        assert items.isdisjoint(late)
+        assert items <= set(seen)
+
+
+def test_vectors_have_length_one_for_users_and_all_items(written: Path, tiny_tables: Path) -> None:
+    items = pq.read_table(written / "item_vectors.parquet")
+    assert set(items[Column.ITEM_ID].to_pylist()) == set(first_seen(tiny_tables))
+    users = pq.read_table(written / "user_vectors.parquet")
+    assert users.num_rows == len(users_at_test(tiny_tables)) + 1
+    for table in (items, users):
+        vectors = np.array(table[Recommendation.VECTOR].to_pylist())
+        assert np.linalg.norm(vectors, axis=1) == pytest.approx(1, abs=1e-4)
+
+
+def test_the_csv_names_the_items(written: Path, tiny_tables: Path) -> None:
+    texts = {
+        row[Column.ITEM_ID]: row[Column.TEXT]
+        for row in pq.read_table(tiny_tables / Table.ITEM_FEATURES).to_pylist()
+        if row[Column.VALID_FROM] == cut_of(tiny_tables)
+    }
+    with (written / "top_k.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["user_key", "rank", "item_id", "item_name", "score"]
+    assert len(rows) == pq.read_table(written / "top_k.parquet").num_rows
+    assert all(row["item_name"] == texts[row["item_id"]] for row in rows)
+
+
+def test_impressions_are_what_feedback_takes_in(written: Path, tiny_tables: Path) -> None:
+    table = pq.read_table(written / "impressions.parquet")
+    check_impressions(table, source="impressions.parquet")
+    users = users_at_test(tiny_tables)
+    assert set(table[Impression.USER_KEY].to_pylist()) == set(users)
+    assert table.num_rows == 10 * len(users)
+    assert set(table[Impression.TIMESTAMP].to_pylist()) == {cut_of(tiny_tables)}
+    assert not any(table[Impression.IS_DETERMINISTIC].to_pylist())
+
+
+def test_a_second_run_replaces_the_first_as_a_whole(written: Path, tiny_root: Path) -> None:
+    output = tiny_root / "again"
+    arguments = ("-m", "recsys", "recommend", "bundle=tiny", f"output_dir={output}")
+    tiny.run(*arguments, cwd=tiny_root)
+    (output / "left_over").touch()
+    tiny.run(*arguments, "show_names=false", "top_k=1", "policy=deterministic", cwd=tiny_root)
+    assert sorted(path.name for path in output.iterdir()) == [
+        "impressions.parquet",
+        "item_vectors.parquet",
+        "top_k.csv",
+        "top_k.parquet",
+        "user_vectors.parquet",
+        "value.parquet",
+    ]
+    assert (output / "top_k.csv").read_text().startswith('"user_key","rank","item_id","score"')
+    best = pq.read_table(output / "top_k.parquet")
+    shown = pq.read_table(output / "impressions.parquet").to_pylist()
+    first = {row[Column.USER_KEY]: row[Column.ITEM_ID] for row in shown if row[Impression.SLOT] == 1}
+    expected = {row[Column.USER_KEY]: row[Column.ITEM_ID] for row in best.to_pylist()}
+    assert first == {key: item for key, item in expected.items() if key != Recommendation.ANYONE}
+    assert not [path for path in tiny_root.iterdir() if path.name.startswith(".")]
+
+
+def test_items_a_user_has_taken_are_left_out_where_the_data_set_says_so(
+    bundle: Bundle, tables: FeatureTables, tiny_tables: Path
+) -> None:
+    cut, taken = cut_of(tiny_tables), {}
+    purchase = tables.metadata["event_types"]["purchase"]
+    for row in pq.read_table(tiny_tables / Table.HISTORIES).to_pylist():
+        events = zip(row[Column.ITEM_INDEX], row[Column.EVENT_TYPE], row[Column.TIMESTAMP], strict=True)
+        bought = {item for item, kind, moment in events if kind == purchase and moment <= cut}
+        taken[row[Column.USER_KEY]] = taken.get(row[Column.USER_KEY], set()) | bought
+
+    def repeats() -> int:
+        rows = top_k_table(found(bundle, tables)).to_pylist()
+        return sum(row[Column.ITEM_INDEX] in taken.get(row[Column.USER_KEY], ()) for row in rows)
+
+    assert repeats() > 0
+    tables.metadata["filter_seen"] = True
+    assert repeats() == 0
+
+
+def test_an_item_new_to_the_bundle_is_scored_by_content_alone(bundle: Bundle, tables: FeatureTables) -> None:
+    """The bundle forgets its last items: their rows of the id table may hold anything."""
+    short = dataclasses.replace(bundle, item_ids=bundle.item_ids[:-300])
+    catalogue = catalogue_for(short, tables, "test")
+    assert not catalogue.in_training_V[-300:].any()
+    new = [i for i in range(len(short.item_ids), tables.num_items + 1) if tables.items("test").in_training[i]]
+    assert new
+    before = found(short, tables)
+    lookup = bundle.model.item_tower.lookup.weight
+    kept = lookup.detach().clone()
+    with torch.no_grad():
+        lookup[len(short.item_ids) :] = 1e6
+    try:
+        after = found(short, tables)
+    finally:
+        with torch.no_grad():
+            lookup.copy_(kept)
+    assert (before.item_UK == after.item_UK).all()
+    everything = top_k_table(found(short, tables, top_k=tables.num_items))
+    assert set(new) <= set(everything[Column.ITEM_INDEX].to_pylist())
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"dataset": "another"}, "name a bundle of this data set"),
+        ({"num_items": 10**9}, "reshard it or retrain"),
+        ({"item_fields": []}, "item_fields of the tables"),
+        ({"item_numeric": ["a"] * 99}, "item_numeric of the tables"),
+        ({"num_tokens": 10**6}, "num_tokens of the tables"),
+        ({"profile_fields": []}, "profile_fields of the tables"),
+        ({"event_types": {"purchase": 99}}, "event_types of the tables"),
+    ],
+)
+def test_tables_that_do_not_fit_are_refused(
+    bundle: Bundle, tables: FeatureTables, change: dict[str, Any], complaint: str
+) -> None:
+    check_fit(bundle, tables)
+    tables.metadata.update(change)
+    with pytest.raises(InputError, match=complaint):
+        check_fit(bundle, tables)
+
+
+def test_renumbered_items_are_refused(bundle: Bundle, tables: FeatureTables) -> None:
+    swapped = [*bundle.item_ids]
+    swapped[1], swapped[2] = swapped[2], swapped[1]
+    with pytest.raises(InputError, match="item_index 1 is .* begun anew"):
+        found(dataclasses.replace(bundle, item_ids=swapped), tables)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "complaint"),
+    [
+        (("bundle=nobody",), "nobody is not a model bundle"),
+        (("bundle=tiny", "at=train"), "at=train is no split with one cut"),
+        (("bundle=tiny", "top_k=0"), "top_k=0 recommends nothing"),
+        (("bundle=tiny", "version=old"), "features/online_retail/old does not exist"),
+    ],
+)
+def test_what_is_wrong_is_one_line_and_nothing_is_written(
+    written: Path, tiny_root: Path, overrides: tuple[str, ...], complaint: str
+) -> None:
+    done = tiny.run("-m", "recsys", "recommend", "output_dir=refused", *overrides, cwd=tiny_root, code=2)
+    assert complaint in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert not (tiny_root / "refused").exists()

@@ -1,0 +1,138 @@
+"""A shop written down by hand: events in, and what training reads of feature tables out, by plain loops."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from recsys.data.flat import FlatHistories
+from recsys.data.tables import CutTable
+from recsys.schema import UserNumeric
+
+DAY = 86_400
+PURCHASE, RETURN, VIEW = 1, 2, 3
+
+
+class Event(NamedTuple):
+    """Times in days."""
+
+    user: int
+    day: float
+    item: int
+    value: float = 1.0
+    kind: int = PURCHASE
+    returned_day: float = 0
+
+
+def flat(events: list[Event], *, num_users: int) -> FlatHistories:
+    """Events by user and, within a user, in the order given."""
+    rows = sorted(events, key=lambda e: e.user)
+    counts = [sum(e.user == u for e in rows) for u in range(1, num_users + 1)]
+    return FlatHistories(
+        offsets=np.cumsum([0, *counts]),
+        item_index=np.array([e.item for e in rows], np.int32),
+        event_type=np.array([e.kind for e in rows], np.int32),
+        timestamp=np.array([round(e.day * DAY) for e in rows], np.int64),
+        value=np.array([e.value for e in rows], np.float64),
+        returned_at=np.array([round(e.returned_day * DAY) for e in rows], np.int64),
+        user_key=np.array([f"key{u}" for u in range(1, num_users + 1)]),
+    )
+
+
+@dataclass
+class Shop:
+    """Stands where FeatureTables stands. Days of cuts; a table holds every user."""
+
+    events: list[Event]
+    num_users: int
+    num_items: int = 20
+    train_cut_days: tuple[float, ...] = (20, 40)
+    validation_day: float = 60
+    test_day: float = 80
+    last_day: float = 120
+    horizons_days: list[int] = field(default_factory=lambda: [7, 30])
+    window_days: int = 30
+    is_time_split: bool = True
+    has_value: bool = True
+    filter_seen: bool = False
+    version: str = "v1"
+
+    def __post_init__(self) -> None:
+        self.histories = flat(self.events, num_users=self.num_users)
+        self.target_types = np.array([PURCHASE])
+        cuts: dict[str, Any] = {"train": [round(d * DAY) for d in self.train_cut_days]}
+        cuts |= {"validation": round(self.validation_day * DAY), "test": round(self.test_day * DAY)}
+        self.metadata = {
+            "split": {"cuts": cuts if self.is_time_split else {"validation": 0, "test": 0}},
+            "filter_seen": self.filter_seen,
+        }
+
+    def cut(self, split: str) -> int:
+        return int(self.metadata["split"]["cuts"][split])  # type: ignore[index]
+
+    def at_cut(self, *, split: str, cut: int | None = None) -> CutTable:
+        cut = self.cut(split) if cut is None else cut
+        users = range(1, self.num_users + 1)
+        mine = [[e for e in self.events if e.user == u] for u in users]
+        before = [[e for e in own if e.day * DAY <= cut] for own in mine]
+        after = [[e for e in own if e.day * DAY > cut] for own in mine]
+        bought = [[e for e in own if e.kind == PURCHASE] for own in after]
+        hold_out = {"validation": 2, "test": 1}.get(split, 0)
+        prefix = [
+            len(b) if self.is_time_split else max(len(m) - hold_out, 0)
+            for b, m in zip(before, mine, strict=True)
+        ]
+
+        def per_horizon(of: list[list[Event]], count: Any) -> np.ndarray:
+            return np.array(
+                [
+                    [count([e for e in own if e.day * DAY <= cut + h * DAY]) for h in self.horizons_days]
+                    for own in of
+                ]
+            )
+
+        return CutTable(
+            cut=cut,
+            user_index=np.array(users),
+            prefix_length=np.array(prefix),
+            activity=np.array([self._activity(own, cut) for own in before]),
+            profile=np.array([[u % 2 + 1] for u in users]),
+            spend=per_horizon(after, lambda es: float(sum(e.value for e in es if e.kind != VIEW))),
+            num_purchases=per_horizon(bought, len),
+            num_active_days=per_horizon(after, lambda es: len({int(e.day) for e in es})),
+            next_active_days=np.array(
+                [min([e.day - cut / DAY for e in own], default=np.inf) for own in after]
+            ),
+            observed_days=np.full(self.num_users, self.last_day - cut / DAY),
+        )
+
+    def _activity(self, own: list[Event], cut: int) -> list[float]:
+        if not own:
+            return [np.nan] * len(UserNumeric.ALL)
+        days, spend = [e.day for e in own], float(sum(e.value for e in own))
+        known = {
+            UserNumeric.NUM_EVENTS: len(own),
+            UserNumeric.NUM_ORDERS: len(set(days)),
+            UserNumeric.NUM_ACTIVE_DAYS: len({int(d) for d in days}),
+            UserNumeric.RECENCY_DAYS: cut / DAY - max(days),
+            UserNumeric.TENURE_DAYS: cut / DAY - min(days),
+            UserNumeric.SPEND: spend,
+            UserNumeric.SPEND_30D: spend,
+            UserNumeric.SPEND_90D: spend,
+        }
+        return [known[name] for name in UserNumeric.ALL]
+
+
+def many_users(*, num_users: int = 21, seed: int = 0) -> Shop:
+    """Users of 1 to 15 events, no two at one time; the value of an event is its number, so it names the row."""
+    rng = np.random.default_rng(seed)
+    events, number = [], 0
+    for user in range(1, num_users + 1):
+        days = np.sort(rng.uniform(1, 110, 1 + (user * 7) % 15))
+        for day in days:
+            number += 1
+            item, kind = int(rng.integers(1, 21)), int(rng.choice([PURCHASE, PURCHASE, VIEW]))
+            events.append(Event(user, round(float(day), 3), item, float(number), kind))
+    return Shop(events, num_users)

@@ -1,0 +1,98 @@
+"""The user model looks back and never ahead; value sees the date, item scores do not."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from recsys.batch import Histories
+from recsys.nn.user_model import UserModel
+from tests.nn.small_model import DAY, NUM_FEATURES, catalogue, histories, small_model
+
+CHANGES = {
+    "item_BL": lambda x: torch.where(x == 3, 5, 3),
+    "event_type_BL": lambda x: x % 3 + 1,
+    "timestamp_BL": lambda x: x + 11 * DAY,
+    "value_BL": lambda x: x * -3 + 7,
+}
+
+
+@torch.no_grad()
+def outputs(model: UserModel, history: Histories, length: int) -> list[Tensor]:
+    """Everything a model says of both users after `length` events."""
+    states = model(history, catalogue())
+    row_Q, length_Q = torch.arange(2), torch.full((2,), length)
+    features_BCR = torch.linspace(-1, 1, NUM_FEATURES).expand(2, 1, -1)
+    return [
+        model.user_vectors(states.user_BLD[row_Q, length_Q]),
+        model.item_logits(states, history, row_Q, length_Q),
+        *model.value(states, length_Q[:, None], features_BCR),
+    ]
+
+
+def changed_from(history: Histories, field: str, first: int, last: int | None = None) -> Histories:
+    tensor = getattr(history, field).clone()
+    tensor[:, first:last] = CHANGES[field](tensor[:, first:last])
+    return history._replace(**{field: tensor})
+
+
+@pytest.mark.parametrize("field", CHANGES)
+@pytest.mark.parametrize("length", range(6))
+def test_nothing_from_the_target_on_is_seen(field: str, length: int) -> None:
+    model = small_model()
+    before = outputs(model, histories(), length)
+    after = outputs(model, changed_from(histories(), field, length), length)
+    for one, other in zip(before, after, strict=True):
+        assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("field", CHANGES)
+def test_every_field_of_the_last_known_event_counts(field: str) -> None:
+    model = small_model()
+    vector, logits, payer, *_ = outputs(model, histories(), 4)
+    changed = outputs(model, changed_from(histories(), field, 3, 4), 4)
+    for one, other in zip((vector, logits[:, 1:], payer), changed, strict=False):
+        assert not torch.allclose(one, other[:, -one.shape[1] :], atol=1e-4)
+
+
+def test_more_padding_changes_nothing() -> None:
+    short, model = histories(), small_model()
+    fields = ("item_BL", "event_type_BL", "timestamp_BL", "value_BL")
+    longer = short._replace(**{f: torch.nn.functional.pad(getattr(short, f), (0, 3)) for f in fields})
+    for one, other in zip(outputs(model, short, 4), outputs(model, longer, 4), strict=True):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
+
+
+def test_the_other_rows_of_a_batch_do_not_matter() -> None:
+    model, both = small_model(), histories()
+    alone = Histories(*(tensor[:1] for tensor in both))
+    together = model(both, catalogue()).user_BLD[0]
+    torch.testing.assert_close(model(alone, catalogue()).user_BLD[0], together, atol=1e-5, rtol=1e-5)
+
+
+def test_a_score_is_cosine_over_temperature_plus_bias_and_padding_is_never_scored() -> None:
+    model, history = small_model(repeats=False), histories()
+    with torch.no_grad():
+        model.item_bias.weight[:, 0] = torch.arange(9.0)
+        states = model(history, catalogue())
+        user_QD = states.user_BLD[torch.tensor([0]), torch.tensor([6])]
+        logits_QV = model.item_logits(states, history, torch.tensor([0]), torch.tensor([6]))
+        vector_S = model.user_projection(user_QD)[0]
+        cosine_V = torch.nn.functional.cosine_similarity(vector_S[None], states.item_VS)
+    assert logits_QV[0, 0] == float("-inf")
+    expected = cosine_V[1:] / 0.07 + torch.arange(1.0, 7.0)
+    torch.testing.assert_close(logits_QV[0, 1:], expected, atol=1e-4, rtol=1e-4)
+
+
+def test_an_order_without_time_ignores_the_clock() -> None:
+    model = small_model(has_time=False)
+    later = histories()._replace(timestamp_BL=histories().timestamp_BL * 2)
+    states, moved = model(histories(), catalogue()), model(later, catalogue())
+    assert torch.equal(states.user_BLD, moved.user_BLD)
+
+
+@pytest.mark.parametrize("change", [{"width": 8, "num_heads": 3}, {"temperature": 0.0}])
+def test_impossible_settings_are_refused(change: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="must"):
+        small_model(**change)
