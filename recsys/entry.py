@@ -44,6 +44,27 @@ def _hydra_raises() -> Iterator[None]:
             os.environ["HYDRA_FULL_ERROR"] = before
 
 
+@contextlib.contextmanager
+def _one_line_errors(*, with_trace: bool) -> Iterator[None]:
+    """Errors of what was handed in become one line; errors of settings keep their trace on demand."""
+    from hydra.errors import CompactHydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        yield
+    except InputError as error:
+        fail(" ".join(str(error).split()))
+    except (CompactHydraException, OmegaConfBaseException) as error:
+        if with_trace:
+            raise
+        fail(_first_sentences(error))
+    except OSError as error:
+        if error.errno is None:
+            raise
+        where = f" ({error.filename})" if error.filename else ""
+        fail(f"{os.strerror(error.errno)}{where}: free space or mend the path, then run again")
+
+
 def _first_sentences(error: Exception) -> str:
     """What Hydra says of a setting, on one line, without its search path and its types."""
     said = re.split(r"\n\s*(?:Config search path|full_key|object_type|See https)\b", str(error))[0]
@@ -51,34 +72,25 @@ def _first_sentences(error: Exception) -> str:
 
 
 def hydra_command(config_name: str) -> Callable[[Callable[[Any], None]], Callable[[], None]]:
-    """Make `task(cfg)` a Hydra app whose user errors are one line and a non-zero exit code."""
+    """Make `task(cfg)` a Hydra app whose user errors are one line and a non-zero exit code.
+
+    HYDRA_FULL_ERROR=1 in the environment shows the trace of an error in the settings.
+    """
 
     def decorate(task: Callable[[Any], None]) -> Callable[[], None]:
-        @functools.wraps(task)
-        def guarded(cfg: Any) -> None:
-            try:
-                task(cfg)
-            except InputError as error:
-                fail(" ".join(str(error).split()))
-            except OSError as error:
-                if error.errno is None:
-                    raise
-                where = f" ({error.filename})" if error.filename else ""
-                fail(f"{os.strerror(error.errno)}{where}: free space or mend the path, then run again")
-
         def main() -> None:
             import hydra
-            from hydra.errors import CompactHydraException
-            from omegaconf.errors import OmegaConfBaseException
+
+            with_trace = os.environ.get("HYDRA_FULL_ERROR") == "1"
+
+            @functools.wraps(task)
+            def guarded(cfg: Any) -> None:
+                with _one_line_errors(with_trace=with_trace):
+                    task(cfg)
 
             app = hydra.main(version_base="1.3", config_path=conf_dir(), config_name=config_name)(guarded)
-            try:
-                with _hydra_raises():
-                    app()
-            except (CompactHydraException, OmegaConfBaseException) as error:
-                if os.environ.get("HYDRA_FULL_ERROR") == "1":
-                    raise
-                fail(_first_sentences(error))
+            with _one_line_errors(with_trace=with_trace), _hydra_raises():
+                app()
 
         return main
 

@@ -81,6 +81,9 @@ class UserModule(pl.LightningModule):
         )
         return loss * shares
 
+    def on_train_start(self) -> None:
+        self._epoch_began = time.perf_counter()  # an epoch that is gone on with has no start of its own
+
     def on_train_epoch_start(self) -> None:
         self._epoch_began = time.perf_counter()
 

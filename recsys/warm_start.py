@@ -21,17 +21,20 @@ def warm_start(model: UserModel, bundle: Bundle) -> None:
         raise InputError(
             f"warm_start: the bundle's model differs ({odd}); train with the same model settings"
         )
+    tables = {
+        f"{name}.weight" for name, part in model.named_modules() if isinstance(part, torch.nn.Embedding)
+    }
     with torch.no_grad():
         for name, weight in old.items():
             target = new[name]
-            if weight.shape[1:] != target.shape[1:] or weight.ndim != target.ndim:
+            if name in tables and weight.shape[1:] == target.shape[1:]:
+                rows = min(len(weight), len(target))
+                target[:rows] = weight[:rows]
+            elif weight.shape == target.shape:
+                target.copy_(weight)
+            else:
                 raise InputError(
                     f"warm_start: {name} is {tuple(weight.shape)} in the bundle and {tuple(target.shape)} "
                     "here; train with the same model settings"
                 )
-            if weight.ndim == 0:
-                target.copy_(weight)
-            else:
-                rows = min(len(weight), len(target))
-                target[:rows] = weight[:rows]
     model.load_state_dict(new)

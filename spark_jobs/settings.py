@@ -124,6 +124,7 @@ class Dataset:
     has_time: bool = True
     public_examples: bool = False
     filter_seen: bool = False
+    currency: str = ""  # a symbol or a code, shown with money in reports
     join: SourceTable | None = None
     items: ItemTable | None = None
     users: UserTable | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -110,9 +111,13 @@ def _flatten(folder: Path, out: Path, num_users: int) -> None:
     np.save(out / "user_key.npy", keys_U)
 
 
-def _batches(files: list[Path], columns: list[str]):  # type: ignore[no-untyped-def]
+def _batches(files: list[Path], columns: list[str]) -> Iterator[pa.RecordBatch]:
     for file in files:
         try:
-            yield from pq.ParquetFile(file).iter_batches(columns=columns, batch_size=4096)
-        except (pa.ArrowInvalid, KeyError) as error:
+            parquet = pq.ParquetFile(file)
+            missing = sorted(set(columns) - set(parquet.schema_arrow.names))
+            if missing:
+                raise InputError(f"{file} has no column {missing[0]}; run `python -m spark_jobs` again")
+            yield from parquet.iter_batches(columns=columns, batch_size=4096)
+        except (pa.ArrowException, OSError) as error:
             raise InputError(f"{file} cannot be read ({error}); run `python -m spark_jobs` again") from error

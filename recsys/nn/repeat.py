@@ -21,7 +21,7 @@ _KEY_WIDTH = 32
 
 
 class RepeatHead(nn.Module):
-    """log(1 + sum over an item's earlier events of exp(attention - decay * log(1 + days before)))."""
+    """strength * log(1 + sum over an item's earlier events of exp(attention - decay * log(1 + days before)))."""
 
     def __init__(self, *, width: int, has_time: bool) -> None:
         super().__init__()
@@ -30,6 +30,7 @@ class RepeatHead(nn.Module):
         self.key = nn.Linear(width, _KEY_WIDTH)
         self.bias = nn.Parameter(torch.tensor(0.5))
         self.decay = nn.Parameter(torch.tensor(-1.0))
+        self.strength = nn.Parameter(torch.tensor(1.5))
 
     def forward(
         self, hidden_BLD: Tensor, histories: Histories, row_Q: Tensor, length_Q: Tensor, *, num_rows: int
@@ -46,4 +47,4 @@ class RepeatHead(nn.Module):
         known_QL = torch.arange(score_QL.shape[1], device=score_QL.device) < length_Q[:, None]
         weight_QL = torch.where(known_QL, score_QL.exp(), torch.zeros_like(score_QL))
         total_QV = torch.zeros(len(row_Q), num_rows, dtype=weight_QL.dtype, device=weight_QL.device)
-        return torch.log1p(total_QV.scatter_add(1, histories.item_BL[row_Q], weight_QL))
+        return self.strength * torch.log1p(total_QV.scatter_add(1, histories.item_BL[row_Q], weight_QL))

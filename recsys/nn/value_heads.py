@@ -71,6 +71,8 @@ class ValueHeads(nn.Module):
         self.norm = nn.RMSNorm(2 * width)
         self.mix = nn.Sequential(nn.Linear(2 * width, width), nn.SiLU(), nn.Dropout(config.dropout))
         self.spend = nn.Linear(width, 3 * num_horizons)
+        self.spend_direct = nn.Linear(config.num_features, 3 * num_horizons, bias=False)  # carries the tail
+        nn.init.zeros_(self.spend_direct.weight)
         self.hazard = nn.Linear(width, len(config.bin_ends_days))
         self.conversion = nn.Linear(width, 1)
         with torch.no_grad():
@@ -91,7 +93,7 @@ class ValueHeads(nn.Module):
             mask_BLL=seen_BCL,
         )
         state_BCD = self.mix(self.norm(torch.cat([cut_BCD, mixed_BCD], -1)))
-        payer_BCH, mu_BCH, sigma_BCH = self.spend(state_BCD).chunk(3, -1)
+        payer_BCH, mu_BCH, sigma_BCH = (self.spend(state_BCD) + self.spend_direct(features_BCR)).chunk(3, -1)
         return ValueOutput(
             payer_logit_BCH=payer_BCH,
             mu_BCH=mu_BCH.clamp(-MAX_MU, MAX_MU),

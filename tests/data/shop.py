@@ -126,7 +126,7 @@ class Shop:
 
 
 def many_users(*, num_users: int = 21, seed: int = 0) -> Shop:
-    """Users of 1 to 15 events, no two at one time; the value of an event is its number, so it names the row."""
+    """Users of 1 to 15 events, no two at one time; an event's value is its number, so it names the row."""
     rng = np.random.default_rng(seed)
     events, number = [], 0
     for user in range(1, num_users + 1):

@@ -31,13 +31,11 @@ def asked(batch: TrainBatch) -> list[tuple[float, int, set[int]]]:
         targets = items.target_item_P[items.target_query_P == q].tolist()
         assert len(targets) == len(set(targets))
         found.append((batch.histories.value_BL[row, 0].item(), length, set(targets)))
-    return found
+    return sorted(found, key=lambda f: f[:2])
 
 
-def expected_queries(
-    shop: Shop, boundary_day: float, window_days: int
-) -> list[tuple[int, int, frozenset[int]]]:
-    """(user, prefix length, items) by the definition: what a user takes in the window after each known event."""
+def by_definition(shop: Shop, boundary_day: float, window_days: int) -> list[tuple[int, int, set[int]]]:
+    """(user, prefix length, items): what a user takes in the window after each known event."""
     wanted = []
     for user in range(1, shop.num_users + 1):
         known = [e for e in shop.events if e.user == user and e.day <= boundary_day]
@@ -45,7 +43,7 @@ def expected_queries(
             start = known[length - 1].day if length else known[0].day - 1 / DAY
             window = [e for e in known[length:] if e.day <= start + window_days and e.kind == PURCHASE]
             if window:
-                wanted.append((user, length, frozenset(e.item for e in window)))
+                wanted.append((user, length, {e.item for e in window}))
     return wanted
 
 
@@ -59,8 +57,8 @@ def test_every_question_is_asked_once_and_its_targets_are_the_coming_window(max_
     for first_value, length, targets in asked(batch):
         event = int(first_value) - 1  # the shop numbers its events
         user = int(np.searchsorted(offsets, event, "right"))
-        found.append((user, event - int(offsets[user - 1]) + length, frozenset(targets)))
-    assert sorted(found, key=lambda f: f[:2]) == expected_queries(shop, 60, 15)
+        found.append((user, event - int(offsets[user - 1]) + length, targets))
+    assert sorted(found, key=lambda f: f[:2]) == by_definition(shop, 60, 15)
     assert batch.histories.length_B.max() <= max_length
 
 
@@ -131,9 +129,8 @@ def test_weights_fade_with_the_age_and_grow_with_the_root_of_the_targets() -> No
     # boundary on day 60; queries at days 10 (targets on day 12) and 40 (targets on days 41 and 42) and 41
     events = [Event(1, 10, 1), Event(1, 12, 2), Event(1, 40, 3), Event(1, 41, 4), Event(1, 42, 5)]
     samples = samples_of(Shop(events, 1), target_window_days=5, recency_half_life_days=20)
-    weight = dict(
-        zip(batch_of(samples).items.length_Q.tolist(), batch_of(samples).items.weight_Q.tolist(), strict=True)
-    )
+    items = batch_of(samples).items
+    weight = dict(zip(items.length_Q.tolist(), items.weight_Q.tolist(), strict=True))
     assert weight[1] == pytest.approx(0.5 ** (50 / 20))
     assert weight[3] == pytest.approx(0.5 ** (20 / 20) * 2**0.5)
     assert weight[4] == pytest.approx(0.5 ** (19 / 20))

@@ -47,8 +47,6 @@ def test_items_outside_the_prefix_earn_nothing() -> None:
 def test_without_time_the_age_is_counted_in_events() -> None:
     # whatever the unit: user 1 has item 4 two days and one day before the newest event, which is item 5
     total = earned(zeroed_head(has_time=False), row=1, length=3)
-    day = 86_400
-    assert total[4] == pytest.approx(
-        math.log1p(BOOST * ((1 + 2 * day) ** -DECAY + (1 + day) ** -DECAY)), abs=1e-5
-    )
+    faded = (1 + 2 * DAY) ** -DECAY + (1 + DAY) ** -DECAY
+    assert total[4] == pytest.approx(math.log1p(BOOST * faded), abs=1e-5)
     assert total[5] == pytest.approx(math.log1p(BOOST), abs=1e-5)

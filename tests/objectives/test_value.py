@@ -68,9 +68,10 @@ def test_spend_that_was_not_watched_does_not_count() -> None:
 HAZARD = [[math.log(1 / 9), math.log(1 / 4), 0.0], [math.log(1 / 9), math.log(1 / 4), 0.0]]  # 0.1, 0.2, 0.5
 
 
-def retention(
-    next_days: list[float], watched_days: list[float], mask: tuple[bool, bool] = (True, True)
-) -> float:
+BOTH, FIRST = [True, True], [True, False]
+
+
+def retention(next_days: list[float], watched_days: list[float], mask: list[bool] = BOTH) -> float:
     """Times the number of bins: the summed negative log-likelihood. Bins end after 1, 7 and 30 days."""
     batch = cuts(
         next_active_days_BC=torch.tensor([next_days]),

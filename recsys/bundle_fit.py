@@ -1,0 +1,62 @@
+"""Whether a bundle can score feature tables, and which of their items it knows by id."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from recsys.batch import Catalogue
+from recsys.build import catalogue_at
+from recsys.bundle import Bundle
+from recsys.data.tables import FeatureTables
+from recsys.schema import InputError
+
+
+def check_fit(bundle: Bundle, tables: FeatureTables) -> None:
+    """Raise InputError where the bundle cannot score these tables."""
+    trained, metadata, config = bundle.trained_on, tables.metadata, bundle.model.config
+    if trained["dataset"] != metadata["dataset"]:
+        raise InputError(
+            f"the bundle was trained on {trained['dataset']}, the tables are of {metadata['dataset']}; "
+            "name a bundle of this data set"
+        )
+    if tables.num_items > config.item_tower.capacity:
+        raise InputError(
+            f"the tables have {tables.num_items:,} items, the bundle's id table holds "
+            f"{config.item_tower.capacity:,}; reshard it or retrain on these tables"
+        )
+    for what, learned, given in (
+        ("item_fields", config.item_tower.field_sizes, [f["size"] for f in metadata["item_fields"]]),
+        ("profile_fields", config.profile_sizes, [f["size"] for f in metadata["profile_fields"]]),
+        ("num_tokens", (config.item_tower.num_tokens,), [metadata["num_tokens"]]),
+        ("event_types", (config.num_event_types,), [max(metadata["event_types"].values())]),
+    ):
+        if len(learned) != len(given) or any(g > m for g, m in zip(given, learned, strict=True)):
+            raise InputError(
+                f"{what} of the tables ({given}) exceed the bundle's ({list(learned)}); "
+                "retrain on these tables"
+            )
+    if len(metadata["item_numeric"]) != config.item_tower.num_numeric:
+        raise InputError("item_numeric of the tables differs from the bundle's; retrain on these tables")
+
+
+def catalogue_for(bundle: Bundle, tables: FeatureTables, split: str) -> Catalogue:
+    """Content of the items at the cut, `in_training_V` where this bundle has learned the item's id.
+
+    An item that came after the bundle's own training cut has an untrained row in its id table: it is scored
+    by content alone. Raises InputError where an index stands for another item than in training.
+    """
+    catalogue = catalogue_at(tables, split)
+    item_id_V = tables.items(split).item_id
+    learned_V = np.arange(len(item_id_V)) < len(bundle.item_ids)
+    for index, (old, new) in enumerate(zip(bundle.item_ids, item_id_V, strict=False)):
+        if old and new and old != new:
+            raise InputError(
+                f"item_index {index} is {new!r} in the tables and {old!r} in the bundle: the tables were "
+                "begun anew; retrain on these tables"
+            )
+    before = tables.dir.parent / bundle.trained_on["version"]
+    if before.is_dir():
+        known_V = FeatureTables(tables_dir=before).items(bundle.trained_on["fit_until"]).in_training
+        learned_V[: len(known_V)] &= known_V[: len(learned_V)]
+    return catalogue._replace(in_training_V=catalogue.in_training_V & torch.from_numpy(learned_V))

@@ -1,0 +1,38 @@
+"""Features of a cut query, by hand."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from recsys.data.cut_features import CutScaler, raw_cut_features
+from recsys.schema import UserNumeric
+
+
+def activity(**known: float) -> np.ndarray:
+    return np.array([[known.get(name, 0.0) for name in UserNumeric.ALL]])
+
+
+def test_logs_and_rates() -> None:
+    row_UA = activity(num_events=9, num_orders=4, recency_days=15, tenure_days=60, spend=100)
+    logs_and_rates = raw_cut_features(row_UA)[0]
+    expected = {"num_events": math.log(10), "num_orders": math.log(5), "spend": math.log(101)}
+    for name, value in expected.items():
+        assert logs_and_rates[UserNumeric.ALL.index(name)] == pytest.approx(value)
+    rates = [15 / 60, math.log1p(4 / 60 * 30), math.log1p(100 / 60 * 30)]
+    assert logs_and_rates[-3:].tolist() == pytest.approx(rates)
+
+
+def test_without_history_and_with_debts_it_is_finite() -> None:
+    assert raw_cut_features(np.full((1, len(UserNumeric.ALL)), np.nan)).tolist() == [[0.0] * 11]
+    assert np.isfinite(raw_cut_features(activity(spend=-50, tenure_days=0))).all()
+
+
+def test_scaling_is_by_the_fitted_cuts_and_bounded() -> None:
+    two_UA = np.concatenate([activity(num_events=0), activity(num_events=math.e**2 - 1)])  # logs 0 and 2
+    scaler = CutScaler.fit(raw_cut_features(two_UA))
+    assert scaler(two_UA)[:, 0].tolist() == pytest.approx([-1, 1])
+    assert scaler(activity(num_events=1e9))[0, 0] == 5
+    assert CutScaler.fit(np.zeros((0, 1)))(two_UA)[:, 0].tolist() == pytest.approx([0, 2])

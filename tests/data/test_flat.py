@@ -1,0 +1,109 @@
+"""Histories from Parquet: windows of a user joined in order, whatever file or row they lie in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from recsys.data.flat import FlatHistories, open_histories
+from recsys.schema import Column, InputError, Table
+
+LISTS = {
+    Column.ITEM_INDEX: pa.list_(pa.int32()),
+    Column.EVENT_TYPE: pa.list_(pa.int32()),
+    Column.TIMESTAMP: pa.list_(pa.int64()),
+    Column.VALUE: pa.list_(pa.float64()),
+    Column.RETURNED_AT: pa.list_(pa.int64()),
+}
+
+
+def window(user: int, index: int, items: list[int]) -> dict[str, Any]:
+    """A row whose other lists follow from the items."""
+    return {
+        Column.USER_INDEX: user,
+        Column.USER_KEY: f"key{user}",
+        Column.WINDOW_INDEX: index,
+        Column.NUM_EVENTS: len(items),
+        Column.ITEM_INDEX: items,
+        Column.EVENT_TYPE: [1 + i % 2 for i in items],
+        Column.TIMESTAMP: [1000 * i for i in items],
+        Column.VALUE: [i / 4 for i in items],
+        Column.RETURNED_AT: [0 if i % 3 else 7 * i for i in items],
+    }
+
+
+FILES = [
+    [window(3, 1, [8, 9]), window(1, 0, [1, 2, 3])],
+    [window(4, 0, []), window(3, 0, [5, 6, 7])],
+]
+
+
+def write(version: Path, files: list[list[dict[str, Any]]]) -> Path:
+    scalars = [
+        (Column.USER_INDEX, pa.int32()),
+        (Column.USER_KEY, pa.string()),
+        (Column.WINDOW_INDEX, pa.int32()),
+        (Column.NUM_EVENTS, pa.int32()),
+    ]
+    folder = version / Table.HISTORIES
+    folder.mkdir(parents=True)
+    for k, rows in enumerate(files):
+        table = pa.Table.from_pylist(rows, pa.schema([*scalars, *LISTS.items()]))
+        pq.write_table(table, folder / f"part-{k}.parquet", row_group_size=1)
+    return version
+
+
+def opened(version: Path, num_users: int = 4) -> FlatHistories:
+    cache = version.parent / "cache"
+    return open_histories(tables_dir=version, cache_dir=cache, num_users=num_users)
+
+
+def test_windows_come_together_in_order(tmp_path: Path) -> None:
+    flat = opened(write(tmp_path / "v1", FILES))
+    assert flat.offsets.tolist() == [0, 3, 3, 8, 8]  # user 2 has no row, user 4 no events
+    items = [1, 2, 3, 5, 6, 7, 8, 9]
+    assert flat.item_index.tolist() == items
+    assert flat.event_type.tolist() == [2, 1, 2, 2, 1, 2, 1, 2]
+    assert flat.timestamp.tolist() == [1000 * i for i in items]
+    assert flat.value.tolist() == [i / 4 for i in items]
+    assert flat.returned_at.tolist() == [0, 0, 21, 0, 42, 0, 0, 63]
+    assert flat.user_key.tolist() == ["key1", "", "key3", "key4"]
+    assert flat.user_of_event().tolist() == [0, 0, 0, 2, 2, 2, 2, 2]
+    assert np.isfinite(flat.value).all()
+
+
+def test_the_second_opening_reads_the_cache_alone(tmp_path: Path) -> None:
+    version = write(tmp_path / "v1", FILES)
+    first = opened(version)
+    for file in (version / Table.HISTORIES).glob("*.parquet"):
+        file.unlink()
+    assert opened(version).item_index.tolist() == first.item_index.tolist()
+
+
+def test_a_damaged_file_is_named_and_leaves_no_cache(tmp_path: Path) -> None:
+    version = write(tmp_path / "v1", FILES)
+    damaged = version / Table.HISTORIES / "part-1.parquet"
+    whole = damaged.read_bytes()
+    for broken in (b"no parquet", whole[: len(whole) // 2], whole[:4] + bytes(200) + whole[204:]):
+        damaged.write_bytes(broken)
+        with pytest.raises(InputError, match=r"part-1\.parquet cannot be read"):
+            opened(version)
+        assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_a_missing_column_is_named(tmp_path: Path) -> None:
+    version = write(tmp_path / "v1", FILES)
+    file = version / Table.HISTORIES / "part-0.parquet"
+    pq.write_table(pq.read_table(file).drop_columns([Column.RETURNED_AT]), file)
+    with pytest.raises(InputError, match="returned_at"):
+        opened(version)
+
+
+def test_an_empty_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="histories holds no Parquet"):
+        opened(write(tmp_path / "v1", []))

@@ -1,0 +1,130 @@
+"""A bundle comes back as it went out, or says what is wrong with it; a warm start copies what has a place."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from recsys.bundle import Bundle, load_bundle, save_bundle
+from recsys.schema import InputError
+from recsys.warm_start import warm_start
+from tests.nn.small_model import catalogue, histories, small_model
+
+
+def bundle(seed: int = 0) -> Bundle:
+    return Bundle(
+        model=small_model(seed=seed),
+        scaler={"mean": [0.5] * 11, "std": [2.0] * 11},
+        trained_on={"dataset": "shop", "version": "v1", "split_hash": "abc", "fit_until": "test"},
+        settings={"name": "demo", "seed": 3},
+        item_ids=["", "A", "B", "C", "D", "E", "F"],
+    )
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    save_bundle(bundle(), tmp_path / "demo")
+    return tmp_path / "demo"
+
+
+def test_a_round_trip_keeps_everything(saved: Path) -> None:
+    before, after = bundle(), load_bundle(saved)
+    assert after.model.config == before.model.config
+    assert not after.model.training
+    for name, tensor in before.model.state_dict().items():
+        assert torch.equal(after.model.state_dict()[name], tensor), name
+    scored = [b.model(histories(), catalogue()).user_BLD for b in (before, after)]
+    assert torch.equal(*scored)
+    for field in ("scaler", "trained_on", "settings", "item_ids"):
+        assert getattr(after, field) == getattr(before, field)
+    assert after.fingerprint
+
+
+def test_a_large_id_table_lies_in_several_shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("recsys.bundle._ROWS_PER_SHARD", 4)
+    save_bundle(bundle(), tmp_path / "demo")
+    assert len(list((tmp_path / "demo").glob("weights-items-*.safetensors"))) == 3  # of 9 rows
+    loaded = load_bundle(tmp_path / "demo").model.item_tower.lookup.weight
+    assert torch.equal(loaded, bundle().model.item_tower.lookup.weight)
+
+
+def test_nothing_in_a_bundle_is_a_pickle_and_it_has_a_card(saved: Path) -> None:
+    names = {path.name for path in saved.iterdir()}
+    assert {Path(name).suffix for name in names} == {".json", ".safetensors", ".parquet", ".md"}
+    assert "shop" in (saved / "MODEL_CARD.md").read_text()
+    assert [path.name for path in saved.parent.iterdir()] == ["demo"]
+
+
+def test_the_fingerprint_is_of_the_weights(saved: Path, tmp_path: Path) -> None:
+    save_bundle(bundle(), tmp_path / "same")
+    save_bundle(bundle(seed=1), tmp_path / "other")
+    prints = [load_bundle(tmp_path / name).fingerprint for name in ("demo", "same", "other")]
+    assert prints[0] == prints[1] != prints[2]
+
+
+def test_saving_again_replaces_the_whole_folder(saved: Path) -> None:
+    (saved / "weights-items-00007.safetensors").write_bytes(b"left over")
+    save_bundle(bundle(seed=1), saved)
+    assert not (saved / "weights-items-00007.safetensors").exists()
+    assert torch.equal(load_bundle(saved).model.start, bundle(seed=1).model.start)
+
+
+def test_a_save_that_fails_leaves_the_old_bundle(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_space(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("recsys.bundle.save_file", no_space)
+    with pytest.raises(OSError, match="No space"):
+        save_bundle(bundle(seed=1), saved)
+    assert torch.equal(load_bundle(saved).model.start, bundle().model.start)
+    assert [path.name for path in saved.parent.iterdir()] == ["demo"]
+
+
+def test_a_folder_without_a_bundle_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no-such is not a model bundle.*train\.py"):
+        load_bundle(tmp_path / "no-such")
+
+
+def test_another_format_is_refused(saved: Path) -> None:
+    content = json.loads((saved / "bundle.json").read_text())
+    (saved / "bundle.json").write_text(json.dumps(content | {"format": 99}))
+    with pytest.raises(InputError, match=r"format 99.*reads 1; retrain"):
+        load_bundle(saved)
+
+
+def test_damage_is_named(saved: Path) -> None:
+    shard = saved / "weights-dense.safetensors"
+    content = bytearray(shard.read_bytes())
+    content[-1] ^= 1
+    shard.write_bytes(content)
+    with pytest.raises(InputError, match=r"weights-dense\.safetensors is missing or damaged"):
+        load_bundle(saved)
+    shard.unlink()
+    with pytest.raises(InputError, match=r"weights-dense\.safetensors is missing or damaged"):
+        load_bundle(saved)
+    (saved / "bundle.json").write_text("{")
+    with pytest.raises(InputError, match="is not a model bundle"):
+        load_bundle(saved)
+
+
+def test_a_warm_start_keeps_the_new_rows_of_a_grown_table() -> None:
+    old, new = bundle(), small_model(seed=1, capacity=12)
+    config = new.config.item_tower
+    assert config.capacity == 12
+    fresh = new.item_tower.lookup.weight.detach().clone()
+    warm_start(new, old)
+    weight = new.item_tower.lookup.weight
+    assert torch.equal(weight[:9], old.model.item_tower.lookup.weight)
+    assert torch.equal(weight[9:], fresh[9:])
+    assert torch.equal(new.log_temperature, old.model.log_temperature)
+    assert torch.equal(new.blocks[0].qkv.weight, old.model.blocks[0].qkv.weight)
+
+
+def test_a_warm_start_from_another_architecture_is_refused() -> None:
+    with pytest.raises(InputError, match="same model settings"):
+        warm_start(small_model(score_width=4), bundle())
+    with pytest.raises(InputError, match="the bundle's model differs"):
+        warm_start(small_model(num_blocks=1), bundle())

@@ -1,0 +1,119 @@
+"""Every file in conf/ composes, and what it names can be built and called."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from recsys.build import ModelSettings
+from recsys.data.plan import PlanConfig
+from recsys.data.samples import SampleConfig
+from recsys.entry import conf_dir
+from recsys.module import ObjectiveConfig
+from recsys.policy.slates import PolicyConfig
+from recsys.promotion import PromotionRules
+from spark_jobs.settings import JobSettings, read_settings
+
+CONF = Path(conf_dir())
+COMMANDS = sorted(path.stem for path in CONF.glob("*.yaml"))
+OPTIONS = sorted((path.parent.name, path.stem) for path in CONF.glob("*/*.yaml"))
+USED_BY = {  # the command through which a group is composed
+    "callbacks": "train",
+    "data": "train",
+    "dataset": "spark_jobs",
+    "experiment": "train",
+    "logger": "train",
+    "model": "train",
+    "objective": "train",
+    "optimizer": "train",
+    "policy": "recommend",
+    "quality": "spark_jobs",
+    "scheduler": "train",
+    "trainer": "train",
+}
+SETTINGS = {"model": ModelSettings, "objective": ObjectiveConfig, "policy": PolicyConfig}
+
+
+def composed(command: str, *overrides: str) -> DictConfig:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose(command, overrides=list(overrides))
+
+
+def plain(config: Any) -> dict[str, Any]:
+    return OmegaConf.to_container(config, resolve=True)  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_composes_and_resolves(command: str) -> None:
+    needs = ["dataset=online_retail"] if command in ("feedback", "promote") else []
+    settings = plain(composed(command, *needs))
+    if command == "spark_jobs":
+        read_settings(JobSettings, settings)
+    if command == "promote":
+        PromotionRules(**settings["rules"])
+
+
+@pytest.mark.parametrize(("group", "option"), OPTIONS)
+def test_every_option_builds_what_it_names(group: str, option: str, tmp_path: Path) -> None:
+    assert group in USED_BY, f"say in USED_BY which command composes conf/{group}/"
+    config = (
+        composed(USED_BY[group], f"{group}={option}", f"output_dir={tmp_path}")
+        if USED_BY[group] != "spark_jobs"
+        else composed("spark_jobs", f"{group}={option}")
+    )
+    settings = plain(config)
+    if USED_BY[group] == "spark_jobs":
+        read_settings(JobSettings, settings)
+    elif group in SETTINGS:
+        SETTINGS[group](**settings[group])
+    elif group in ("data", "experiment"):
+        SampleConfig(**settings["data"]["samples"])
+        PlanConfig(**settings["data"]["plan"])
+        ModelSettings(**settings["model"])
+        ObjectiveConfig(**settings["objective"])
+    elif group in ("optimizer", "scheduler"):
+        build_optimizer_and_scheduler(config)
+    elif group == "trainer":
+        trainer = instantiate(config.trainer, logger=False, default_root_dir=str(tmp_path), _convert_="all")
+        assert trainer(callbacks=[]).max_epochs == config.trainer.max_epochs
+    else:
+        parts = [instantiate(part, _convert_="all") for part in config[group].values() if part]
+        assert parts
+
+
+def build_optimizer_and_scheduler(config: DictConfig) -> None:
+    """Both factories are called, and the schedule starts below and ends far below the learning rate."""
+    weight = torch.nn.Parameter(torch.zeros(2, 2))
+    optimizer = instantiate(config.optimizer, _convert_="all")([{"params": [weight]}])
+    schedule = instantiate(config.scheduler, _convert_="all")(optimizer, 100)
+    rates = []
+    for _ in range(100):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    assert max(rates) == pytest.approx(config.optimizer.lr)
+    assert rates[0] < max(rates)
+    assert rates[-1] < 0.1 * max(rates)
+
+
+def test_every_target_in_the_training_config_is_covered() -> None:
+    """A `_target_` outside the groups built above would be built by nobody's test."""
+    config = plain(composed("train"))
+    built = {"callbacks", "logger", "optimizer", "scheduler", "trainer"}
+
+    def targets(node: Any) -> bool:
+        return isinstance(node, dict) and ("_target_" in node or any(targets(v) for v in node.values()))
+
+    assert {name for name, node in config.items() if targets(node)} == built
+
+
+def test_switched_off_parts_compose() -> None:
+    config = composed("train", "logger.wandb=null", "~callbacks.progress")
+    assert config.logger.wandb is None
+    assert "progress" not in config.callbacks

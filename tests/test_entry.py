@@ -1,0 +1,111 @@
+"""A command's errors are one line on stderr and exit code 2; what is no user's error is raised."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from recsys.entry import hydra_command
+from recsys.schema import InputError
+
+Run = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run a task as a command in an empty folder: (exit code, what it wrote to stderr)."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+
+    def command(
+        *arguments: str, task: Callable[[Any], None] = lambda cfg: None, config: str = "evaluate"
+    ) -> Any:
+        monkeypatch.setattr("sys.argv", ["prog", *arguments])
+        code = 0
+        try:
+            hydra_command(config)(task)()
+        except SystemExit as left:
+            code = int(left.code or 0)
+        return code, capsys.readouterr().err
+
+    return command
+
+
+def raises(error: Exception) -> Callable[[Any], None]:
+    def task(cfg: Any) -> None:
+        raise error
+
+    return task
+
+
+def test_a_task_gets_the_composed_settings(run: Run) -> None:
+    seen: list[str] = []
+    assert run("bundle=mine", task=lambda cfg: seen.append(cfg.output_dir)) == (0, "")
+    assert seen == ["outputs/mine"]
+
+
+def test_an_input_error_is_one_line(run: Run) -> None:
+    code, said = run(task=raises(InputError("tables/x is\n  missing; build it")))
+    assert (code, said) == (2, "error: tables/x is missing; build it\n")
+
+
+def test_a_full_disk_is_one_line_that_names_the_file(run: Run) -> None:
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "outputs/metrics.json")
+    code, said = run(task=raises(full))
+    assert code == 2
+    assert (
+        said
+        == "error: No space left on device (outputs/metrics.json): free space or mend the path, then run again\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "config", "words"),
+    [
+        (["bundel=x"], "evaluate", ["bundel", "+bundel=x"]),
+        (["data.samples.length=3"], "train", ["data.samples.length"]),
+        (["model=huge"], "train", ["model/huge", "tiny"]),
+        (["experiment=nope"], "train", ["experiment/nope", "demo"]),
+        (["dataset=nope"], "spark_jobs", ["dataset/nope", "online_retail"]),
+        ([], "feedback", ["dataset", "online_retail"]),
+        (["bundle=x${"], "evaluate", ["bundle=x${"]),
+        (["="], "evaluate", ["override"]),
+        (["split=${nowhere}"], "evaluate", ["nowhere"]),
+    ],
+)
+def test_a_setting_that_does_not_fit_is_one_line(
+    run: Run, arguments: list[str], config: str, words: list[str]
+) -> None:
+    code, said = run(*arguments, config=config, task=lambda cfg: print(cfg.get("split")))
+    assert code == 2
+    assert said.startswith("error: ")
+    assert said.count("\n") == 1
+    assert "\t" not in said
+    for word in words:
+        assert word in said
+    for noise in ("HYDRA_FULL_ERROR", "full_key", "Config search path", "Traceback"):
+        assert noise not in said
+
+
+def test_our_own_mistakes_are_raised_with_their_trace(run: Run) -> None:
+    with pytest.raises(ZeroDivisionError):
+        run(task=raises(ZeroDivisionError("a bug")))
+
+
+def test_the_whole_trace_of_a_setting_is_there_on_demand(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    from hydra.errors import ConfigCompositionException
+
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    with pytest.raises(ConfigCompositionException):
+        run("bundel=x")
+    assert os.environ["HYDRA_FULL_ERROR"] == "1"
+
+
+def test_the_environment_is_left_as_it_was(run: Run) -> None:
+    run("bundel=x")
+    assert "HYDRA_FULL_ERROR" not in os.environ

@@ -1,0 +1,160 @@
+"""The module: one loss whatever the ranks, and a stopped run ends where an unbroken one does."""
+
+from __future__ import annotations
+
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import torch
+
+from recsys.batch import Catalogue
+from recsys.data.datamodule import UserDataModule
+from recsys.data.plan import ElasticLoader, PlanConfig
+from recsys.data.samples import SampleConfig, TrainingSamples
+from recsys.module import ObjectiveConfig, UserModule
+from recsys.nn.item_tower import ItemTowerConfig
+from recsys.training import AdamW, WarmupCosine
+from tests.data.shop import many_users
+from tests.nn.small_model import catalogue, small_model
+
+PLAN = PlanConfig(tokens=64, multiple=4, block=4, pool_blocks=4)
+
+
+@pytest.fixture(scope="module")
+def samples() -> TrainingSamples:
+    config = SampleConfig(max_length=8, target_window_days=15)
+    return TrainingSamples(tables=many_users(num_users=30), fit_until="validation", config=config)  # type: ignore[arg-type]
+
+
+def module(**parts: Any) -> UserModule:
+    tower = ItemTowerConfig(
+        capacity=24, field_sizes=(4,), num_numeric=1, num_tokens=20, width=8, id_dropout=0.0
+    )
+    return UserModule(
+        model=small_model(item_tower=tower, dropout=0.0).eval(),
+        catalogue=catalogue(num_items=20),
+        objective=ObjectiveConfig(),
+        optimizer=AdamW(lr=0.01),
+        scheduler=WarmupCosine(warmup_steps=2),
+        **parts,
+    )
+
+
+@pytest.mark.parametrize(("world", "accumulate"), [(2, 1), (1, 2), (2, 2)])
+def test_the_parts_of_ranks_and_micro_batches_add_up(
+    samples: TrainingSamples, world: int, accumulate: int
+) -> None:
+    torch.manual_seed(0)
+    judged = module()
+
+    def parts(**where: int) -> list[dict[str, float]]:
+        loader = ElasticLoader(samples=samples, config=PLAN, **where)
+        batches = islice(loader, 3 * where.get("accumulate", 1))
+        return [{name: float(part) for name, part in judged.losses(batch).items()} for batch in batches]
+
+    with torch.no_grad():
+        alone = parts()
+        ranks = [parts(rank=rank, world=world, accumulate=accumulate) for rank in range(world)]
+    for step, whole in enumerate(alone):
+        shares = [share for rank in ranks for share in rank[step * accumulate : (step + 1) * accumulate]]
+        for name, value in whole.items():
+            assert sum(share.get(name, 0.0) for share in shares) == pytest.approx(value, rel=1e-4), name
+        assert set(whole) == {"items", "spend", "retention", "conversion"}
+
+
+def fit(
+    samples: TrainingSamples, folder: Path, *, steps: int, resume: Path | None = None, **parts: Any
+) -> UserModule:
+    pl.seed_everything(0, verbose=False)
+    trained = module(**parts)
+    trainer = pl.Trainer(
+        accelerator="cpu",
+        devices=1,
+        max_steps=steps,
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        enable_checkpointing=False,
+        use_distributed_sampler=False,
+        num_sanity_val_steps=0,
+        default_root_dir=str(folder),
+    )
+    trainer.fit(
+        trained, datamodule=UserDataModule(samples=samples, plan=PLAN), ckpt_path=resume, weights_only=False
+    )
+    trainer.save_checkpoint(folder / f"{steps}.ckpt")
+    return trained
+
+
+def test_a_stopped_run_ends_where_an_unbroken_one_does(samples: TrainingSamples, tmp_path: Path) -> None:
+    steps_of_an_epoch = len(ElasticLoader(samples=samples, config=PLAN))
+    stop, end = steps_of_an_epoch + 2, steps_of_an_epoch + 5
+    unbroken = fit(samples, tmp_path, steps=end)
+    # max_steps shapes the schedule, so the first leg is planned as long as the whole
+    first = fit_until_step(samples, tmp_path, stop=stop, steps=end)
+    resumed = fit(samples, tmp_path, steps=end, resume=first)
+    for name, weight in unbroken.model.state_dict().items():
+        torch.testing.assert_close(resumed.model.state_dict()[name], weight, atol=1e-6, rtol=1e-5, msg=name)
+
+
+class StopAt(pl.Callback):
+    def __init__(self, step: int, path: Path) -> None:
+        self.step, self.path = step, path
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        if trainer.global_step == self.step:
+            trainer.save_checkpoint(self.path)
+            trainer.should_stop = True
+
+
+def fit_until_step(samples: TrainingSamples, folder: Path, *, stop: int, steps: int) -> Path:
+    pl.seed_everything(0, verbose=False)
+    path = folder / "stopped.ckpt"
+    trainer = pl.Trainer(
+        accelerator="cpu",
+        devices=1,
+        max_steps=steps,
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        enable_checkpointing=False,
+        use_distributed_sampler=False,
+        num_sanity_val_steps=0,
+        callbacks=[StopAt(stop, path)],
+    )
+    trainer.fit(module(), datamodule=UserDataModule(samples=samples, plan=PLAN))
+    return path
+
+
+def test_training_lowers_the_loss_and_judges_each_epoch(samples: TrainingSamples, tmp_path: Path) -> None:
+    seen: list[bool] = []
+
+    def judge(model: torch.nn.Module, items: Catalogue) -> dict[str, float]:
+        seen.append(model.training)
+        return {"figure": float(len(items.in_training_V))}
+
+    batches = list(islice(ElasticLoader(samples=samples, config=PLAN), 8))
+    steps = 3 * len(ElasticLoader(samples=samples, config=PLAN))
+    trained = fit(samples, tmp_path, steps=steps, evaluate=judge)
+
+    def loss(of: UserModule) -> float:
+        of.eval()
+        with torch.no_grad():
+            return sum(float(sum(of.losses(batch).values())) for batch in batches)
+
+    torch.manual_seed(0)
+    assert loss(trained) < 0.95 * loss(module())
+    assert seen == [False, False, False], "judged in evaluation mode, once an epoch"
+
+
+def test_only_matrices_and_tables_decay() -> None:
+    judged = module()
+    judged.trainer = type("T", (), {"estimated_stepping_batches": 10})()  # type: ignore[assignment]
+    decay, plain = judged.configure_optimizers()["optimizer"].param_groups
+    assert {p.ndim for p in plain["params"]} <= {0, 1}
+    assert plain["weight_decay"] == 0 < decay["weight_decay"]
+    assert min(p.ndim for p in decay["params"]) == 2
+    assert len(plain["params"]) + len(decay["params"]) == len(list(judged.model.parameters()))
