@@ -57,11 +57,8 @@ def test_an_input_error_is_one_line(run: Run) -> None:
 def test_a_full_disk_is_one_line_that_names_the_file(run: Run) -> None:
     full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "outputs/metrics.json")
     code, said = run(task=raises(full))
-    assert code == 2
-    assert (
-        said
-        == "error: No space left on device (outputs/metrics.json): free space or mend the path, then run again\n"
-    )
+    where = "No space left on device (outputs/metrics.json)"
+    assert (code, said) == (2, f"error: {where}: free space or mend the path, then run again\n")
 
 
 @pytest.mark.parametrize(

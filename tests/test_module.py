@@ -65,8 +65,25 @@ def test_the_parts_of_ranks_and_micro_batches_add_up(
         assert set(whole) == {"items", "spend", "retention", "conversion"}
 
 
+class StopAt(pl.Callback):
+    """Saves and stops after so many steps, in the middle of whatever epoch it is."""
+
+    def __init__(self, *, step: int, path: Path) -> None:
+        self.step, self.path = step, path
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        if trainer.global_step == self.step:
+            trainer.save_checkpoint(self.path)
+            trainer.should_stop = True
+
+
 def fit(
-    samples: TrainingSamples, folder: Path, *, steps: int, resume: Path | None = None, **parts: Any
+    samples: TrainingSamples,
+    *,
+    steps: int,
+    stop: StopAt | None = None,
+    resume: Path | None = None,
+    **parts: Any,
 ) -> UserModule:
     pl.seed_everything(0, verbose=False)
     trained = module(**parts)
@@ -80,56 +97,26 @@ def fit(
         enable_checkpointing=False,
         use_distributed_sampler=False,
         num_sanity_val_steps=0,
-        default_root_dir=str(folder),
+        callbacks=[stop] if stop else [],
     )
-    trainer.fit(
-        trained, datamodule=UserDataModule(samples=samples, plan=PLAN), ckpt_path=resume, weights_only=False
-    )
-    trainer.save_checkpoint(folder / f"{steps}.ckpt")
+    trainer.fit(trained, datamodule=UserDataModule(samples=samples, plan=PLAN), ckpt_path=resume)
     return trained
 
 
-def test_a_stopped_run_ends_where_an_unbroken_one_does(samples: TrainingSamples, tmp_path: Path) -> None:
-    steps_of_an_epoch = len(ElasticLoader(samples=samples, config=PLAN))
-    stop, end = steps_of_an_epoch + 2, steps_of_an_epoch + 5
-    unbroken = fit(samples, tmp_path, steps=end)
-    # max_steps shapes the schedule, so the first leg is planned as long as the whole
-    first = fit_until_step(samples, tmp_path, stop=stop, steps=end)
-    resumed = fit(samples, tmp_path, steps=end, resume=first)
+@pytest.mark.parametrize("after", [-3, 0, 2])
+def test_a_stopped_run_ends_where_an_unbroken_one_does(
+    samples: TrainingSamples, tmp_path: Path, after: int
+) -> None:
+    epoch_steps = len(ElasticLoader(samples=samples, config=PLAN))
+    steps, path = epoch_steps + 5, tmp_path / "stopped.ckpt"
+    unbroken = fit(samples, steps=steps)
+    fit(samples, steps=steps, stop=StopAt(step=epoch_steps + after, path=path))
+    resumed = fit(samples, steps=steps, resume=path)
     for name, weight in unbroken.model.state_dict().items():
-        torch.testing.assert_close(resumed.model.state_dict()[name], weight, atol=1e-6, rtol=1e-5, msg=name)
+        torch.testing.assert_close(resumed.model.state_dict()[name], weight, atol=1e-6, rtol=1e-5)
 
 
-class StopAt(pl.Callback):
-    def __init__(self, step: int, path: Path) -> None:
-        self.step, self.path = step, path
-
-    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
-        if trainer.global_step == self.step:
-            trainer.save_checkpoint(self.path)
-            trainer.should_stop = True
-
-
-def fit_until_step(samples: TrainingSamples, folder: Path, *, stop: int, steps: int) -> Path:
-    pl.seed_everything(0, verbose=False)
-    path = folder / "stopped.ckpt"
-    trainer = pl.Trainer(
-        accelerator="cpu",
-        devices=1,
-        max_steps=steps,
-        logger=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        enable_checkpointing=False,
-        use_distributed_sampler=False,
-        num_sanity_val_steps=0,
-        callbacks=[StopAt(stop, path)],
-    )
-    trainer.fit(module(), datamodule=UserDataModule(samples=samples, plan=PLAN))
-    return path
-
-
-def test_training_lowers_the_loss_and_judges_each_epoch(samples: TrainingSamples, tmp_path: Path) -> None:
+def test_training_lowers_the_loss_and_judges_each_epoch(samples: TrainingSamples) -> None:
     seen: list[bool] = []
 
     def judge(model: torch.nn.Module, items: Catalogue) -> dict[str, float]:
@@ -138,7 +125,7 @@ def test_training_lowers_the_loss_and_judges_each_epoch(samples: TrainingSamples
 
     batches = list(islice(ElasticLoader(samples=samples, config=PLAN), 8))
     steps = 3 * len(ElasticLoader(samples=samples, config=PLAN))
-    trained = fit(samples, tmp_path, steps=steps, evaluate=judge)
+    trained = fit(samples, steps=steps, evaluate=judge)
 
     def loss(of: UserModule) -> float:
         of.eval()

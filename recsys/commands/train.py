@@ -26,12 +26,16 @@ def main(cfg: Any) -> None:
     from recsys.evaluation.quick import epoch_evaluator
     from recsys.module import ObjectiveConfig, UserModule
     from recsys.nn.user_model import UserModel
-    from recsys.schema import Split
+    from recsys.promotion import champion_path
+    from recsys.schema import InputError, Split
     from recsys.training import git_commit
     from recsys.warm_start import warm_start
 
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     output = Path(cfg.output_dir)
+    bundle_dir = Path(cfg.models_dir) / cfg.dataset / cfg.name
+    if champion_path(bundle_dir.parent) == bundle_dir.resolve():
+        raise InputError(f"{bundle_dir} is the champion; train its challenger under another name (name=...)")
     tables_dir = resolve_tables(features_dir=cfg.features_dir, dataset=cfg.dataset, version=cfg.version)
     tables = FeatureTables(tables_dir=tables_dir, cache_dir=cfg.cache_dir)
     settings: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
@@ -85,7 +89,6 @@ def main(cfg: Any) -> None:
         settings=settings,
         item_ids=[str(i) for i in tables.items(cfg.fit_until).item_id],
     )
-    bundle_dir = Path(cfg.models_dir) / cfg.dataset / cfg.name
     save_bundle(bundle, bundle_dir)
     torch.set_grad_enabled(False)
     evaluate_and_report(bundle_dir=bundle_dir, tables=tables, split=cfg.fit_until, output=output)

@@ -1,4 +1,4 @@
-"""Where item vectors start: a factorisation of who took what, so that training refines neighbours it need not find.
+"""Where item vectors start: a factorisation of who took what, so that training need not find neighbours anew.
 
 Legend: U users, V items (row 0 is padding), D width.
 """

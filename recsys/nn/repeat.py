@@ -21,7 +21,7 @@ _KEY_WIDTH = 32
 
 
 class RepeatHead(nn.Module):
-    """strength * log(1 + sum over an item's earlier events of exp(attention - decay * log(1 + days before)))."""
+    """strength * log(1 + sum over its earlier events of exp(attention - decay * log(1 + days before)))."""
 
     def __init__(self, *, width: int, has_time: bool) -> None:
         super().__init__()
