@@ -55,8 +55,6 @@ def catalogue_for(bundle: Bundle, tables: FeatureTables, split: str) -> Catalogu
                 f"item_index {index} is {new!r} in the tables and {old!r} in the bundle: the tables were "
                 "begun anew; retrain on these tables"
             )
-    before = tables.dir.parent / bundle.trained_on["version"]
-    if before.is_dir():
-        known_V = FeatureTables(tables_dir=before).items(bundle.trained_on["fit_until"]).in_training
-        learned_V[: len(known_V)] &= known_V[: len(learned_V)]
+    if tables.is_time_split:  # frozen indices follow first sight, so an id is known if it was seen by the cut
+        learned_V &= tables.items(split).first_seen <= bundle.trained_on["cut"]
     return catalogue._replace(in_training_V=catalogue.in_training_V & torch.from_numpy(learned_V))

@@ -55,6 +55,8 @@ class UserModule(pl.LightningModule):
         """Loss parts, each the global batch's mean once summed over micro batches and ranks."""
         states = self.model(batch.histories, self.catalogue)
         logits_QV = self.model.item_logits(states, batch.histories, batch.items.row_Q, batch.items.length_Q)
+        # an item nobody could have taken yet is no negative: it would only learn to be pushed down
+        logits_QV = logits_QV.masked_fill(~self.catalogue.in_training_V, float("-inf"))
         parts = {
             "items": item_loss(logits_QV, batch.items, label_smoothing=self.objective.label_smoothing)
             / max(batch.total_weight, 1e-6)

@@ -84,11 +84,11 @@ def main(cfg: Any) -> None:
             "version": tables.version,
             "split_hash": run["split_hash"],
             "fit_until": cfg.fit_until,
+            "cut": tables.cut(cfg.fit_until),
             "git_commit": run["git_commit"],
         },
         settings=settings,
         item_ids=[str(i) for i in tables.items(cfg.fit_until).item_id],
     )
     save_bundle(bundle, bundle_dir)
-    torch.set_grad_enabled(False)
     evaluate_and_report(bundle_dir=bundle_dir, tables=tables, split=cfg.fit_until, output=output)

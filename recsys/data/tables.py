@@ -24,6 +24,19 @@ from recsys.schema import (
     UserNumeric,
 )
 
+_NEEDED = {
+    Table.ITEM_FEATURES: (
+        *(Column.ITEM_INDEX, Column.ITEM_ID, Column.VALID_FROM, Column.FIRST_SEEN, Column.TEXT, Column.PRICE),
+        *(Column.CATEGORICAL, Column.NUMERIC, Column.TOKENS, Column.POPULARITY, Column.IN_TRAINING),
+    ),
+    Table.USER_FEATURES: (Column.USER_INDEX, Column.VALID_FROM, Column.PROFILE),
+    Table.EXAMPLES: (Column.USER_INDEX, Column.CUT, Column.SPLIT, Column.PREFIX_LENGTH),
+    Table.VALUE_TARGETS: (
+        *(Column.USER_INDEX, Column.CUT, Column.SPEND, Column.NUM_PURCHASES, Column.NUM_ACTIVE_DAYS),
+        *(Column.NEXT_ACTIVE_DAYS, Column.OBSERVED_DAYS),
+    ),
+}
+
 
 @dataclass(frozen=True)
 class Items:
@@ -102,6 +115,8 @@ class FeatureTables:
 
     def cut(self, split: str) -> int:
         """Timestamp of the validation or the test cut (0 for leave_one_out)."""
+        if split not in (Split.VALIDATION, Split.TEST):
+            raise InputError(f"{split} is no split with one cut; use {Split.VALIDATION} or {Split.TEST}")
         return int(self.metadata["split"]["cuts"][split])
 
     @cached_property
@@ -210,13 +225,17 @@ class FeatureTables:
     def _read(self, name: str) -> pa.Table:
         folder = self.dir / name
         try:
-            return pq.read_table(folder)
+            table = pq.read_table(folder)
         except FileNotFoundError as error:
             raise InputError(f"{folder} is missing; run `python -m spark_jobs` again") from error
-        except pa.ArrowInvalid as error:
+        except (pa.ArrowException, OSError) as error:
             raise InputError(
                 f"{folder} cannot be read ({error}); run `python -m spark_jobs` again"
             ) from error
+        missing = [column for column in _NEEDED[name] if column not in table.column_names]
+        if missing:
+            raise InputError(f"{folder} has no column {missing[0]}; run `python -m spark_jobs` again")
+        return table
 
 
 def resolve_tables(*, features_dir: str, dataset: str, version: str) -> Path:

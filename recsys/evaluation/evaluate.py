@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from recsys.build import catalogue_at
 from recsys.bundle import Bundle, load_bundle
+from recsys.bundle_fit import catalogue_for, check_fit
 from recsys.data.cut_features import CutScaler
 from recsys.data.tables import CutTable, FeatureTables
 from recsys.evaluation.rankers import interactions_until, ranking_baselines
@@ -47,8 +47,9 @@ def evaluate_bundle(
     *, bundle: Bundle, tables: FeatureTables, split: str, progress: bool = True
 ) -> Evaluation:
     """Score the users of a cut and compare with the baselines fitted on the same events."""
+    check_fit(bundle, tables)
     table, items = tables.at_cut(split=split), tables.items(split)
-    catalogue = catalogue_at(tables, split)
+    catalogue = catalogue_for(bundle, tables, split)
     seen, _ = seen_and_targets(tables, table)
     views = ranking_views(tables, table, items, known=items.in_training)
     interactions = interactions_until(tables, table)

@@ -22,5 +22,11 @@ def item_loss(logits_QV: Tensor, queries: ItemQueries, *, label_smoothing: float
     picked_P = logits_QV[queries.target_query_P, queries.target_item_P]
     mean_Q = torch.zeros_like(norm_Q).index_add(0, queries.target_query_P, picked_P) / count_Q
     if label_smoothing > 0:
-        mean_Q = (1 - label_smoothing) * mean_Q + label_smoothing * logits_QV[:, 1:].mean(-1)
+        mean_Q = (1 - label_smoothing) * mean_Q + label_smoothing * _finite_mean(logits_QV)
     return ((norm_Q - mean_Q) * queries.weight_Q).sum()
+
+
+def _finite_mean(logits_QV: Tensor) -> Tensor:
+    """(Q,), mean over the items that can be picked: padding and unlearned items are -inf."""
+    finite_QV = torch.isfinite(logits_QV)
+    return torch.where(finite_QV, logits_QV, 0.0).sum(-1) / finite_QV.sum(-1).clamp(min=1)
