@@ -221,7 +221,8 @@ class TrainingSamples:
                 start, empty.astype(int), features, zeros, zeros > 0, empty, empty, empty > 0
             )
         columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
-        sample = self._sample_of(columns[0])
+        # A cut's prefix is never empty: one that ends where the next user begins belongs to the user before.
+        sample = np.searchsorted(self.end, columns[0], "left")
         order = np.argsort(sample, kind="stable")
         start = np.searchsorted(sample[order], np.arange(len(self) + 1))
         return CutQueryTable(start, *(column[order] for column in columns))
