@@ -74,8 +74,11 @@ def save_bundle(bundle: Bundle, path: Path) -> None:
         }
         (building / _BUNDLE).write_text(json.dumps(content, indent=2))
         (building / _CARD).write_text(_model_card(bundle))
-        shutil.rmtree(path, ignore_errors=True)
+        old = path.with_name(f".old-{path.name}-{os.getpid()}")
+        if path.exists():
+            os.replace(path, old)
         os.replace(building, path)
+        shutil.rmtree(old, ignore_errors=True)
     finally:
         shutil.rmtree(building, ignore_errors=True)
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from recsys.data.cut_features import CutScaler, raw_cut_features
 from recsys.data.tables import CutTable, FeatureTables
-from recsys.schema import SECONDS_PER_DAY, Split
+from recsys.schema import SECONDS_PER_DAY, InputError, Split
 
 _USER_STRIDE = np.int64(1) << 40  # larger than any timestamp: (user, time) as one sortable int64
 
@@ -38,7 +38,7 @@ class SampleConfig:
 
     def __post_init__(self) -> None:
         if self.max_length < 2 or self.max_targets < 1:
-            raise ValueError("max_length must be at least 2 and max_targets at least 1")
+            raise InputError("data.samples: max_length must be at least 2 and max_targets at least 1")
 
 
 @dataclass(frozen=True)

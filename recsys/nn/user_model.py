@@ -20,6 +20,7 @@ from recsys.nn.attention import GatedBlock, attend
 from recsys.nn.item_tower import ItemTower, ItemTowerConfig
 from recsys.nn.repeat import RepeatHead
 from recsys.nn.value_heads import ValueHeads, ValueHeadsConfig, ValueOutput
+from recsys.schema import InputError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,9 +43,9 @@ class UserModelConfig:
 
     def __post_init__(self) -> None:
         if self.width % self.num_heads:
-            raise ValueError(f"width {self.width} must be divisible by num_heads {self.num_heads}")
+            raise InputError(f"model.width {self.width} must be divisible by num_heads {self.num_heads}")
         if not 0 < self.temperature <= 1:
-            raise ValueError("temperature must lie in (0, 1]: a bare cosine cannot separate items")
+            raise InputError("model.temperature must lie in (0, 1]: a bare cosine cannot separate items")
 
 
 class UserStates(NamedTuple):
