@@ -29,13 +29,18 @@ def samples() -> TrainingSamples:
     return TrainingSamples(tables=many_users(num_users=30), fit_until="validation", config=config)  # type: ignore[arg-type]
 
 
+def _all_learned(items: Catalogue) -> Catalogue:
+    """Every item may be a target here; one that was not learned is left out of the softmax."""
+    return items._replace(in_training_V=torch.arange(len(items.in_training_V)) > 0)
+
+
 def module(**parts: Any) -> UserModule:
     tower = ItemTowerConfig(
         capacity=24, field_sizes=(4,), num_numeric=1, num_tokens=20, width=8, id_dropout=0.0
     )
     return UserModule(
         model=small_model(item_tower=tower, dropout=0.0).eval(),
-        catalogue=catalogue(num_items=20),
+        catalogue=_all_learned(catalogue(num_items=20)),
         objective=ObjectiveConfig(),
         optimizer=AdamW(lr=0.01),
         scheduler=WarmupCosine(warmup_steps=2),
