@@ -1,7 +1,8 @@
 """Typed batches: shape, dtype and unit of every field.
 
 Legend: B rows (a user's window of events), L events, F profile fields, Q item queries, P query-target pairs,
-C cut queries of a row, R cut features, H horizons, V items, N numeric features, T words of a text.
+C cut queries of a row, R cut features, H horizons, V items, N numeric features, T words of a text
+(times in popularity), W windows.
 A *prefix length* t means: the first t events of the row are known, nothing after them.
 """
 
@@ -35,6 +36,8 @@ class ItemQueries(NamedTuple):
     row_Q: Tensor  # int64, row of the batch
     length_Q: Tensor  # int64, prefix length
     weight_Q: Tensor  # float32
+    period_Q: Tensor  # int64, row of Catalogue.popularity_TVW, dated at or before the query
+    discovers_Q: Tensor  # bool, own items are neither candidates nor targets
     target_query_P: Tensor  # int64, the query a target belongs to
     target_item_P: Tensor  # int64, item_index
 
@@ -78,3 +81,6 @@ class Catalogue(NamedTuple):
     numeric_VN: Tensor  # float32, standardised
     tokens_VT: Tensor  # int64, padded with 0
     in_training_V: Tensor  # bool, the id was seen in training
+    popularity_TVW: (
+        Tensor  # float32, log(1 + events) within W windows up to each of T times; T = 1 when scoring
+    )

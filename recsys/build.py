@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from recsys.batch import Catalogue
+from recsys.data.popularity import popularity_at
 from recsys.data.samples import TrainingSamples
 from recsys.data.tables import FeatureTables
 from recsys.nn.item_tower import ItemTowerConfig
@@ -26,19 +27,23 @@ class ModelSettings:
     num_blocks: int = 2
     num_heads: int = 2
     dropout: float = 0.2
+    user_dropout: float = 0.3
+    value_dropout: float = 0.85
     id_dropout: float = 0.1
     temperature: float = 0.07
     repeats: bool = True
 
 
-def catalogue_at(tables: FeatureTables, split: str) -> Catalogue:
-    """Content of every item as known at the cut of a split."""
+def catalogue_at(tables: FeatureTables, split: str, times: np.ndarray | None = None) -> Catalogue:
+    """Content of every item as known at the cut of a split, popularity at the cut (or at each of `times`)."""
     items = tables.items(split)
+    times = np.array([tables.cut(split)]) if times is None else times
     return Catalogue(
         categorical_VF=torch.from_numpy(items.categorical),
         numeric_VN=torch.from_numpy(items.numeric),
         tokens_VT=torch.from_numpy(items.tokens),
         in_training_V=torch.from_numpy(items.in_training),
+        popularity_TVW=torch.from_numpy(popularity_at(tables, times)),
     )
 
 
@@ -66,6 +71,7 @@ def model_config(
         num_heads=settings.num_heads,
         max_length=samples.config.max_length,
         dropout=settings.dropout,
+        user_dropout=settings.user_dropout,
         temperature=settings.temperature,
         repeats=settings.repeats,
     )
@@ -89,4 +95,5 @@ def _value_heads(
         bin_ends_days=tuple(d for d in _BIN_ENDS_DAYS if d <= max(horizons)),
         log_spend=tuple(log_spend),
         has_value=tables.has_value,
+        dropout=settings.value_dropout,
     )

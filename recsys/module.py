@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from recsys.batch import Catalogue, TrainBatch
+from recsys.nn.own_items import own_items
 from recsys.nn.user_model import UserModel
 from recsys.objectives.items import item_loss
 from recsys.objectives.value import conversion_loss, retention_loss, spend_loss
@@ -39,7 +40,7 @@ class UserModule(pl.LightningModule):
         objective: ObjectiveConfig,
         optimizer: Callable[[Iterable[Any]], torch.optim.Optimizer],
         scheduler: Callable[[torch.optim.Optimizer, int], torch.optim.lr_scheduler.LRScheduler],
-        evaluate: Callable[[UserModel, Catalogue], dict[str, float]] | None = None,
+        evaluate: Callable[[UserModel], dict[str, float]] | None = None,
     ) -> None:
         super().__init__()
         self.model, self.objective = model, objective
@@ -54,11 +55,16 @@ class UserModule(pl.LightningModule):
     def losses(self, batch: TrainBatch) -> dict[str, Tensor]:
         """Loss parts, each the global batch's mean once summed over micro batches and ranks."""
         states = self.model(batch.histories, self.catalogue)
-        logits_QV = self.model.item_logits(states, batch.histories, batch.items.row_Q, batch.items.length_Q)
+        items = batch.items
+        logits_QV = self.model.item_logits(
+            states, batch.histories, self.catalogue, items.row_Q, items.length_Q, items.period_Q
+        )
         # an item nobody could have taken yet is no negative: it would only learn to be pushed down
         logits_QV = logits_QV.masked_fill(~self.catalogue.in_training_V, float("-inf"))
+        own_QV = own_items(batch.histories, items.row_Q, items.length_Q, logits_QV.shape[1])
+        logits_QV = logits_QV.masked_fill(own_QV & items.discovers_Q[:, None], float("-inf"))
         parts = {
-            "items": item_loss(logits_QV, batch.items, label_smoothing=self.objective.label_smoothing)
+            "items": item_loss(logits_QV, items, label_smoothing=self.objective.label_smoothing)
             / max(batch.total_weight, 1e-6)
         }
         if self.model.value_heads is not None and batch.cuts.mask_BC.shape[1]:
@@ -95,7 +101,7 @@ class UserModule(pl.LightningModule):
         if self.evaluate_epoch is not None:
             self.model.eval()
             with torch.inference_mode():
-                figures = self.evaluate_epoch(self.model, self.catalogue)
+                figures = self.evaluate_epoch(self.model)
             self.model.train()
             self.log_dict({f"validation/{name}": value for name, value in figures.items()}, prog_bar=True)
 

@@ -29,6 +29,7 @@ def main(cfg: Any) -> None:
     from recsys.promotion import champion_path
     from recsys.schema import InputError, Split
     from recsys.training import git_commit
+    from recsys.value_start import start_value_heads
     from recsys.warm_start import warm_start
 
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
@@ -47,7 +48,9 @@ def main(cfg: Any) -> None:
         warm_start(model, load_bundle(cfg.warm_start))
     else:
         model.start_items_from(torch.from_numpy(cooccurrence_vectors(samples, width=cfg.model.width)))
-    catalogue = catalogue_at(tables, cfg.fit_until)
+        if model.value_heads is not None:
+            start_value_heads(model.value_heads, samples.cuts)
+    catalogue = catalogue_at(tables, cfg.fit_until, times=samples.period_starts)
     evaluator = None
     if cfg.fit_until == Split.VALIDATION:  # a final fit has nothing left that it may peek at
         evaluator = epoch_evaluator(tables=tables, split=Split.VALIDATION, scaler=samples.scaler)

@@ -7,22 +7,26 @@ import torch
 
 from recsys.batch import CutQueries, Histories, ItemQueries, PredictBatch, TrainBatch
 from recsys.data.cut_features import CutScaler
+from recsys.data.draws import draw
 from recsys.data.flat import FlatHistories
 from recsys.data.samples import TrainingSamples
 from recsys.data.tables import CutTable
+
+_ASKED, _ORDER, _TARGETS = 0, 1, 2  # streams of draws
 
 
 class MomentOrder:
     """A random order of each moment's events, rows apart: place in a row -> event."""
 
     def __init__(
-        self, flat: FlatHistories, *, begin: np.ndarray, end: np.ndarray, rng: np.random.Generator
+        self, flat: FlatHistories, *, begin: np.ndarray, end: np.ndarray, seed: int, epoch: int
     ) -> None:
         counts = end - begin
         self.begin, self.start = begin, np.cumsum(counts) - counts
         row = np.repeat(np.arange(len(begin)), counts)
         event = begin[row] + np.arange(len(row)) - self.start[row]
-        shuffled = np.lexsort((rng.random(len(event)), np.asarray(flat.timestamp)[event], row))
+        luck = draw(event, seed=seed, epoch=epoch, stream=_ORDER)
+        shuffled = np.lexsort((luck, np.asarray(flat.timestamp)[event], row))
         self.event_at = event[shuffled]
 
     def event(self, row: np.ndarray, place: np.ndarray) -> np.ndarray:
@@ -75,11 +79,10 @@ def train_batch(
 ) -> TrainBatch:
     """The micro batch of these samples; rows of -1 are empty (they keep ranks in step)."""
     rows = rows[rows >= 0] if (rows >= 0).any() else rows[:0]
-    rng = np.random.default_rng([seed, *position, int(rows[0]) if len(rows) else 0])
     order = None
     if samples.tables.is_time_split:
         known = samples.user_end[samples.user[rows]]
-        order = MomentOrder(samples.histories, begin=samples.begin[rows], end=known, rng=rng)
+        order = MomentOrder(samples.histories, begin=samples.begin[rows], end=known, seed=seed, epoch=position[0])
     histories = pad_histories(
         samples.histories,
         begin=samples.begin[rows],
@@ -89,7 +92,7 @@ def train_batch(
     )
     return TrainBatch(
         histories=histories,
-        items=_item_queries(samples, rows, order, rng),
+        items=_item_queries(samples, rows, order, seed=seed, epoch=position[0]),
         cuts=_cut_queries(samples, rows),
         total_weight=total_weight,
         total_cuts=total_cuts,
@@ -106,11 +109,11 @@ def _spans(start: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]
 
 
 def _item_queries(
-    samples: TrainingSamples, rows: np.ndarray, order: MomentOrder | None, rng: np.random.Generator
+    samples: TrainingSamples, rows: np.ndarray, order: MomentOrder | None, *, seed: int, epoch: int
 ) -> ItemQueries:
     table = samples.items
     row_Q, query = _spans(table.start, rows)
-    asked = ~table.inner[query] | (rng.random(len(query)) < samples.config.inner_query_share)
+    asked = draw(query, seed=seed, epoch=epoch, stream=_ASKED) < table.share[query]
     row_Q, query = row_Q[asked], query[asked]
     bounds = np.r_[table.low[query], 0]
     counts = table.high[query] - table.low[query]
@@ -125,15 +128,17 @@ def _item_queries(
     )
     num_items = samples.tables.num_items + 1
     pairs = np.unique(query_P * num_items + item_P)
-    pairs = pairs[rng.permutation(len(pairs))]
-    pairs = pairs[np.argsort(pairs // num_items, kind="stable")]
     query_P = pairs // num_items
+    pair_id = query[query_P] * num_items + pairs % num_items
+    pairs = pairs[np.lexsort((draw(pair_id, seed=seed, epoch=epoch, stream=_TARGETS), query_P))]
     rank = np.arange(len(pairs)) - np.searchsorted(query_P, query_P)
     pairs = pairs[rank < samples.config.max_targets]
     return ItemQueries(
         row_Q=torch.from_numpy(row_Q),
         length_Q=torch.from_numpy(table.prefix[query] - samples.begin[rows][row_Q]),
         weight_Q=torch.from_numpy(table.weight[query]),
+        period_Q=torch.from_numpy(table.period[query]),
+        discovers_Q=torch.from_numpy(table.inner[query]),
         target_query_P=torch.from_numpy(pairs // num_items),
         target_item_P=torch.from_numpy(pairs % num_items),
     )

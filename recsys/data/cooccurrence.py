@@ -6,34 +6,59 @@ Legend: U users, V items (row 0 is padding), D width.
 from __future__ import annotations
 
 import numpy as np
+import scipy.linalg
 import scipy.sparse as sp
 from scipy.sparse.linalg import svds
 
 from recsys.data.samples import TrainingSamples
 
-_STD = 0.3
+_MAX_DENSE_ITEMS = 10_000
+_RIDGE = 300.0
 
 
 def cooccurrence_vectors(samples: TrainingSamples, *, width: int) -> np.ndarray:
-    """float32 (V, D): right singular vectors of the user-item matrix scaled by 1 / sqrt(row x column sums).
+    """float32 (V, D), the longest of length 1; only events that may be learned from count.
 
-    Only events that may be learned from count. Items without any, and widths beyond the matrix, are zero.
+    The inner products of these vectors are the best approximation of their rank to the item-to-item weights of
+    EASE (Steck 2019, eq. 8, scaled to be symmetric), or for large catalogues to the normalised co-occurrence.
+    Items without events are zero.
     """
+    taken_UV = _taken(samples)
+    num_items = taken_UV.shape[1]
+    rank = min(width, min(taken_UV.shape) - 1)
+    factors_VD = (_ease_factors if num_items <= _MAX_DENSE_ITEMS else _svd_factors)(taken_UV, rank)
+    vectors_VD = np.zeros((num_items + 1, width), np.float32)
+    vectors_VD[1:, :rank] = factors_VD
+    vectors_VD[1:][np.asarray(taken_UV.sum(0)).ravel() == 0] = 0
+    return vectors_VD / max(float(np.linalg.norm(vectors_VD, axis=1).max()), 1e-12)
+
+
+def _taken(samples: TrainingSamples) -> sp.csr_matrix:
+    """(U, V - 1), 1 where a user took an item."""
     flat, num_items = samples.histories, samples.tables.num_items
     user = flat.user_of_event()
     event = np.flatnonzero(samples.target_mask & (np.arange(len(user)) < samples.user_end[user]))
-    shape = (flat.num_users, num_items + 1)
-    taken_UV = sp.csr_matrix(
-        (np.ones(len(event)), (user[event], np.asarray(flat.item_index)[event])), shape=shape
-    )
+    item = np.asarray(flat.item_index)[event] - 1
+    taken_UV = sp.csr_matrix((np.ones(len(event)), (user[event], item)), shape=(flat.num_users, num_items))
     taken_UV.data[:] = 1.0
+    return taken_UV
+
+
+def _ease_factors(taken_UV: sp.csr_matrix, rank: int) -> np.ndarray:
+    gram_VV = (taken_UV.T @ taken_UV).toarray()
+    inverse_VV = np.linalg.inv(gram_VV + _RIDGE * np.eye(len(gram_VV)))
+    scale_V = 1 / np.sqrt(np.diag(inverse_VV))
+    weights_VV = -inverse_VV * scale_V[:, None] * scale_V
+    np.fill_diagonal(weights_VV, 0.0)
+    first = len(weights_VV) - rank
+    strength_D, vector_VD = scipy.linalg.eigh(weights_VV, subset_by_index=[first, len(weights_VV) - 1])
+    return vector_VD * np.sqrt(np.maximum(strength_D, 0.0))
+
+
+def _svd_factors(taken_UV: sp.csr_matrix, rank: int) -> np.ndarray:
     rows = np.maximum(np.asarray(taken_UV.sum(1)).ravel(), 1.0) ** -0.5
     columns = np.maximum(np.asarray(taken_UV.sum(0)).ravel(), 1.0) ** -0.5
     scaled_UV = sp.diags(rows) @ taken_UV @ sp.diags(columns)
-    rank = min(width, min(shape) - 1)
-    start = np.random.default_rng(0).random(min(shape))  # svds starts at random otherwise
+    start = np.random.default_rng(0).random(min(taken_UV.shape))  # svds starts at random otherwise
     _, strength_D, right_DV = svds(scaled_UV, k=rank, v0=start)
-    vectors_VD = np.zeros((num_items + 1, width), np.float32)
-    vectors_VD[:, :rank] = right_DV.T * np.sqrt(strength_D) * np.sqrt(num_items)
-    size = np.sqrt((vectors_VD**2).mean(1, keepdims=True))
-    return np.where(size > 0, vectors_VD / np.maximum(size, 1e-6) * _STD, 0.0).astype(np.float32)
+    return right_DV.T * np.sqrt(strength_D)

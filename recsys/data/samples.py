@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from recsys.data.cut_features import CutScaler, raw_cut_features
+from recsys.data.popularity import period_starts
 from recsys.data.tables import CutTable, FeatureTables
 from recsys.schema import SECONDS_PER_DAY, InputError, Split
 
@@ -26,6 +27,8 @@ class SampleConfig:
     target_window_days: items bought within this many days after the query are its targets.
     recency_half_life_days: weight of a query halves with every so many days before the boundary; 0 = equal.
     max_targets: targets of one query, drawn at random where there are more.
+    dated_query_share: share of a user's period starts that ask, drawn anew each epoch.
+    dated_query_weight: weight of such a query beside those within an order.
     inner_query_share: share of the positions within a moment (an order's lines) that ask as well, drawn anew
         each epoch; the order of a moment's events is shuffled each epoch, having no meaning.
     """
@@ -34,6 +37,8 @@ class SampleConfig:
     target_window_days: int = 30
     recency_half_life_days: float = 120.0
     max_targets: int = 64
+    dated_query_share: float = 0.5
+    dated_query_weight: float = 3.0
     inner_query_share: float = 0.15
 
     def __post_init__(self) -> None:
@@ -50,7 +55,9 @@ class ItemQueryTable:
     low: np.ndarray  # targets lie in events low : high
     high: np.ndarray
     weight: np.ndarray
-    inner: np.ndarray  # bool, within a moment: asked with probability inner_query_share
+    period: np.ndarray  # row of the period starts, at or before the query
+    inner: np.ndarray  # bool, within a moment
+    share: np.ndarray  # float32, probability of being asked in an epoch
 
 
 @dataclass(frozen=True)
@@ -77,6 +84,7 @@ class TrainingSamples:
         self.user_end = _known_until(tables, fit_until, self.boundary)
         self._cut_windows()
         self.target_mask = self._target_mask()
+        self.period_starts = period_starts(tables, self.boundary)
         self.items = self._item_queries()
         cut_tables = self._cut_tables(fit_until)
         self.scaler = CutScaler.fit(
@@ -85,8 +93,7 @@ class TrainingSamples:
             else np.zeros((0, 1))
         )
         self.cuts = self._cut_queries(cut_tables)
-        share = np.where(self.items.inner, config.inner_query_share, 1.0)
-        self.weight = np.add.reduceat(np.r_[self.items.weight * share, 0.0], self.items.start[:-1]) * (
+        self.weight = np.add.reduceat(np.r_[self.items.weight * self.items.share, 0.0], self.items.start[:-1]) * (
             np.diff(self.items.start) > 0
         )
         self.num_cuts = np.diff(self.cuts.start)
@@ -130,10 +137,13 @@ class TrainingSamples:
             age_days = (self.boundary - time) / SECONDS_PER_DAY
             half_life = self.config.recency_half_life_days
             weight = 0.5 ** (age_days / half_life) if half_life > 0 else np.ones(len(prefix))
+            weight = weight * np.where(inner, 1.0, self.config.dated_query_weight)
+            share = np.where(inner, self.config.inner_query_share, self.config.dated_query_share)
         else:
             event = np.concatenate([np.arange(a, b) for a, b in zip(first, self.user_end, strict=True)])
-            prefix, low, high, weight = event, event, event + 1, np.ones(len(event))
-            inner = np.zeros(len(event), bool)
+            prefix, low, high, weight, share = event, event, event + 1, np.ones(len(event)), np.ones(len(event))
+            inner, time = np.zeros(len(event), bool), np.zeros(len(event), np.int64)
+        period = np.maximum(np.searchsorted(self.period_starts, time, "right") - 1, 0)
         cumulative = np.r_[0, np.cumsum(self.target_mask)]
         count = np.minimum(cumulative[high] - cumulative[low], self.config.max_targets)
         keep = np.flatnonzero(count > 0)
@@ -145,27 +155,30 @@ class TrainingSamples:
             prefix[keep],
             low[keep],
             high[keep],
-            (weight * np.sqrt(count))[keep].astype(np.float32),
+            (weight * np.where(inner, np.sqrt(count), 1.0))[keep].astype(np.float32),
+            period[keep],
             inner[keep],
+            share[keep].astype(np.float32),
         )
 
     def _window_queries(self, first: np.ndarray) -> tuple[np.ndarray, ...]:
-        """One query after each event, and one before a user's first; `inner` where its moment is not over."""
+        """Every user with a target at every period start, as an evaluation at that time would ask; and within an
+        order (`inner`), from one of its lines to the rest and what follows."""
         user = self.histories.user_of_event()
         known = np.arange(len(user)) < self.user_end[user]
         key = user * _USER_STRIDE + self.histories.timestamp
-        event = np.flatnonzero(known)
-        inner = ~np.r_[key[1:] != key[:-1], True][event]
-        time, owner = np.asarray(self.histories.timestamp)[event], user[event]
+        event = np.flatnonzero(known & np.r_[key[1:] == key[:-1], False])
         nonempty = np.flatnonzero(self.user_end > first)
-        prefix = np.r_[event + 1, first[nonempty]]
-        owner = np.r_[owner, nonempty]
-        time = np.r_[time, np.asarray(self.histories.timestamp)[first[nonempty]] - 1]
-        inner = np.r_[inner, np.zeros(len(nonempty), bool)]
+        owner = np.r_[np.repeat(nonempty, len(self.period_starts)), user[event]]
+        time = np.r_[np.tile(self.period_starts, len(nonempty)), np.asarray(self.histories.timestamp)[event]]
+        num_dated = len(owner) - len(event)
         window = self.config.target_window_days * SECONDS_PER_DAY
-        high = np.minimum(
-            np.searchsorted(key, owner * _USER_STRIDE + time + window, "right"), self.user_end[owner]
+        prefix, high = (
+            np.minimum(np.searchsorted(key, owner * _USER_STRIDE + t, "right"), self.user_end[owner])
+            for t in (time, time + window)
         )
+        prefix[num_dated:] = event + 1
+        inner = np.arange(len(owner)) >= num_dated
         return prefix, np.minimum(prefix, high), high, time, inner
 
     def _sample_of(self, prefix: np.ndarray) -> np.ndarray:

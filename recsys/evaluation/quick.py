@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from recsys.batch import Catalogue
+from recsys.build import catalogue_at
 from recsys.data.cut_features import CutScaler
 from recsys.data.tables import FeatureTables
 from recsys.evaluation.scoring import score_users
@@ -55,8 +56,9 @@ def quick_figures(
 
 def epoch_evaluator(
     *, tables: FeatureTables, split: str, scaler: CutScaler
-) -> Callable[[UserModel, Catalogue], dict[str, float]]:
+) -> Callable[[UserModel], dict[str, float]]:
     """A callable for the LightningModule."""
-    return lambda model, catalogue: quick_figures(
+    catalogue = catalogue_at(tables, split)
+    return lambda model: quick_figures(
         model=model, catalogue=catalogue, tables=tables, split=split, scaler=scaler
     )

@@ -58,8 +58,8 @@ def score_users(
         )
         states = model(batch.histories, catalogue)
         index_B, length_B = torch.arange(len(rows)), batch.histories.length_B
-        score_BV = model.item_logits(states, batch.histories, index_B, length_B)
-        vector_BS = model.user_vectors(states.user_BLD[index_B, length_B])
+        score_BV = model.item_logits(states, batch.histories, catalogue, index_B, length_B)
+        vector_BS = model.user_vectors(states, batch.histories, index_B, length_B)
         spend = returns = conversion = None
         if model.value_heads is not None:
             output = model.value(states, length_B[:, None], batch.features_BR[:, None])
@@ -75,6 +75,5 @@ def score_users(
 def item_vectors(model: UserModel, catalogue: Catalogue) -> np.ndarray:
     """(V, S) unit vectors of the items."""
     model.eval()
-    item_VD, _ = model.item_tower(catalogue)
-    projected = model.item_projection(model.item_norm(item_VD))
-    return torch.nn.functional.normalize(projected, dim=-1).numpy()
+    raw_VD, _ = model.item_tower(catalogue)
+    return model.item_vectors(raw_VD).numpy()

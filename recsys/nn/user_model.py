@@ -18,9 +18,11 @@ from torch import Tensor
 from recsys.batch import Catalogue, Histories
 from recsys.nn.attention import GatedBlock, attend
 from recsys.nn.item_tower import ItemTower, ItemTowerConfig
-from recsys.nn.repeat import RepeatHead
+from recsys.nn.own_items import Recall, Repeats
 from recsys.nn.value_heads import ValueHeads, ValueHeadsConfig, ValueOutput
 from recsys.schema import InputError
+
+NUM_POPULARITY = 3  # windows of Catalogue.popularity_TVW
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +40,7 @@ class UserModelConfig:
     num_heads: int = 2
     max_length: int = 200
     dropout: float = 0.2
+    user_dropout: float = 0.3
     temperature: float = 0.07
     repeats: bool = True
 
@@ -52,8 +55,8 @@ class UserStates(NamedTuple):
     """What one pass over histories gives. Position t is the state after the first t events."""
 
     hidden_BLD: Tensor  # (B, L + 1, D), behaviour states
-    user_BLD: Tensor  # (B, L + 1, D), after cross-attention: what items are scored with
-    item_VS: Tensor  # (V, S), unit item vectors
+    user_BLD: Tensor  # (B, L + 1, D), after cross-attention
+    item_VS: Tensor  # (V, S + 1), unit item vectors
 
 
 class UserModel(nn.Module):
@@ -91,18 +94,23 @@ class UserModel(nn.Module):
         self.item_bias = nn.Embedding(config.item_tower.capacity + 1, 1)
         nn.init.zeros_(self.item_bias.weight)
         self.dropout = nn.Dropout(config.dropout)
+        self.user_dropout = nn.Dropout(config.user_dropout)
+        self.recall = Recall(width=width, has_time=config.has_time)
+        self.repeats = (
+            Repeats(num_popularity=NUM_POPULARITY, has_time=config.has_time) if config.repeats else None
+        )
+        self.popularity = nn.Linear(NUM_POPULARITY, 1, bias=False)
         self._start_near_neighbours()
-        self.repeat = RepeatHead(width=width, has_time=config.has_time) if config.repeats else None
         self.value_heads = ValueHeads(config.value_heads) if config.value_heads else None
 
     def _start_near_neighbours(self) -> None:
         """Begin as an item-to-item model: the user vector is the mean of the history's item vectors."""
-        for layer in (self.cross_value, self.cross_out, self.user_projection, self.item_projection):
-            nn.init.eye_(layer.weight)
+        nn.init.eye_(self.item_projection.weight)
+        nn.init.normal_(self.user_projection.weight, std=0.01)
+        for layer in (self.item_projection, self.user_projection):
             nn.init.zeros_(layer.bias)
-        for layer in (self.cross_query, self.cross_key):
-            nn.init.normal_(layer.weight, std=0.02)
-            nn.init.zeros_(layer.bias)
+        with torch.no_grad():  # recent sales count a little before anything is learned
+            self.popularity.weight.copy_(torch.tensor([[0.3] + [0.0] * (NUM_POPULARITY - 1)]))
 
     def start_items_from(self, vectors_VD: Tensor) -> None:
         """Give the id table these rows (V, D) to start from; rows beyond stay as they are."""
@@ -112,8 +120,8 @@ class UserModel(nn.Module):
             lookup.weight[: len(vectors_VD)] = vectors_VD
 
     def forward(self, histories: Histories, catalogue: Catalogue) -> UserStates:
-        item_VD, content_VD = self.item_tower(catalogue)
-        item_VD = self.item_norm(item_VD)
+        raw_VD, content_VD = self.item_tower(catalogue)
+        item_VD = self.item_norm(raw_VD)
         profile_B1D = self._profile(histories)
         hidden_BLD = self.dropout(self._tokens(histories, item_VD) + profile_B1D)
         for block in self.blocks:
@@ -128,23 +136,49 @@ class UserModel(nn.Module):
             num_heads=self.config.num_heads,
         )
         user_BLD = hidden_BLD + self.cross_out(mixed_BLD)
-        return UserStates(hidden_BLD, user_BLD, F.normalize(self.item_projection(item_VD), dim=-1))
+        return UserStates(hidden_BLD, user_BLD, self.item_vectors(raw_VD))
 
-    def user_vectors(self, user_QD: Tensor) -> Tensor:
-        """(Q, D) states -> (Q, S) unit vectors."""
-        return F.normalize(self.user_projection(user_QD), dim=-1)
+    def item_vectors(self, raw_VD: Tensor) -> Tensor:
+        """(V, S + 1) unit vectors: lengths above 1 are cut, and what is missing to 1 goes into a last component
+        that user vectors leave 0. So a cosine can still tell a much wanted item from a rarely wanted one."""
+        vector_VS = self.item_projection(raw_VD)
+        vector_VS = vector_VS / vector_VS.norm(dim=-1, keepdim=True).clamp(min=1.0)
+        rest_V1 = (1 - vector_VS.square().sum(-1, keepdim=True)).clamp(min=1e-6).sqrt()
+        return torch.cat([vector_VS, rest_V1], -1)
 
-    def item_logits(
+    def user_vectors(
         self, states: UserStates, histories: Histories, row_Q: Tensor, length_Q: Tensor
     ) -> Tensor:
-        """(Q, V): cosine / temperature + item bias + what the user's own items earn. Padding is -inf."""
-        vector_QS = self.user_vectors(states.user_BLD[row_Q, length_Q])
-        logits_QV = vector_QS @ states.item_VS.T * torch.exp(-self.log_temperature)
-        logits_QV = logits_QV + self.item_bias.weight[: len(states.item_VS), 0]
-        if self.repeat is not None:
-            logits_QV = logits_QV + self.repeat(
-                states.hidden_BLD, histories, row_Q, length_Q, num_rows=len(states.item_VS)
-            )
+        """(Q, S + 1) unit vectors: the own items, weighted by attention, and what the states say beyond them."""
+        weight_QV = self.recall(states.hidden_BLD, histories, row_Q, length_Q, len(states.item_VS))
+        weight_QV = self.user_dropout(weight_QV)
+        recalled_QS = F.normalize(weight_QV @ states.item_VS[:, :-1], dim=-1, eps=1e-6)
+        said_QS = self.user_projection(self.user_dropout(states.user_BLD[row_Q, length_Q]))
+        return F.pad(F.normalize(recalled_QS + said_QS, dim=-1, eps=1e-6), (0, 1))
+
+    def item_logits(
+        self,
+        states: UserStates,
+        histories: Histories,
+        catalogue: Catalogue,
+        row_Q: Tensor,
+        length_Q: Tensor,
+        period_Q: Tensor | None = None,
+    ) -> Tensor:
+        """(Q, V): cosine / temperature + the item's bias and dated popularity + what own items gain.
+
+        Padding is -inf. `period_Q` picks the popularity of each query's time; None: the catalogue's only one.
+        Only own items get the last term, so the best K are among the nearest by cosine (with the item terms as
+        one more component) and the history itself.
+        """
+        cosine_QV = self.user_vectors(states, histories, row_Q, length_Q) @ states.item_VS.T
+        period_Q = torch.zeros_like(row_Q) if period_Q is None else period_Q
+        nearness_QV = cosine_QV * torch.exp(-self.log_temperature)
+        bias_V = self.item_bias.weight[: len(states.item_VS), 0]
+        logits_QV = nearness_QV + bias_V + self.popularity(catalogue.popularity_TVW)[..., 0][period_Q]
+        if self.repeats is not None:
+            popularity_QVW = catalogue.popularity_TVW[period_Q]
+            logits_QV = logits_QV + self.repeats(nearness_QV, popularity_QVW, histories, row_Q, length_Q)
         padding_V = torch.arange(len(states.item_VS), device=logits_QV.device) == 0
         return logits_QV.masked_fill(padding_V, float("-inf"))
 

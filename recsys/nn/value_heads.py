@@ -37,7 +37,7 @@ class ValueHeadsConfig:
     bin_ends_days: tuple[int, ...]
     log_spend: tuple[float, ...]
     has_value: bool = True
-    dropout: float = 0.1
+    dropout: float = 0.85
 
 
 class ValueOutput(NamedTuple):
@@ -69,17 +69,16 @@ class ValueHeads(nn.Module):
         self.key = nn.Linear(width, width)
         self.value = nn.Linear(width, width)
         self.norm = nn.RMSNorm(2 * width)
-        self.mix = nn.Sequential(nn.Linear(2 * width, width), nn.SiLU(), nn.Dropout(config.dropout))
-        self.spend = nn.Linear(width, 3 * num_horizons)
-        self.spend_direct = nn.Linear(config.num_features, 3 * num_horizons, bias=False)  # carries the tail
-        nn.init.zeros_(self.spend_direct.weight)
-        self.hazard = nn.Linear(width, len(config.bin_ends_days))
-        self.conversion = nn.Linear(width, 1)
+        self.dropout = nn.Dropout(config.dropout)
+        self.mix = nn.Sequential(nn.Linear(2 * width, width), nn.SiLU(), self.dropout)
+        self.num_outputs = (3 * num_horizons, len(config.bin_ends_days), 1)
+        self.out = nn.Linear(width, sum(self.num_outputs))
+        self.direct = nn.Linear(config.num_features, sum(self.num_outputs), bias=False)  # carries the tail
         with torch.no_grad():
-            for layer in (self.spend, self.hazard, self.conversion):
-                layer.weight.mul_(0.1)
-                layer.bias.zero_()
-            self.spend.bias[num_horizons : 2 * num_horizons] = torch.tensor(config.log_spend)
+            self.out.weight.zero_()  # begin with the cut features alone
+            self.out.bias.zero_()
+            self.out.bias[num_horizons : 2 * num_horizons] = torch.tensor(config.log_spend)
+        nn.init.zeros_(self.direct.weight)
 
     def forward(self, hidden_BLD: Tensor, length_BC: Tensor, features_BCR: Tensor) -> ValueOutput:
         cut_BCD = self.embed(features_BCR)
@@ -92,12 +91,20 @@ class ValueHeads(nn.Module):
             num_heads=self.config.num_heads,
             mask_BLL=seen_BCL,
         )
-        state_BCD = self.mix(self.norm(torch.cat([cut_BCD, mixed_BCD], -1)))
-        payer_BCH, mu_BCH, sigma_BCH = (self.spend(state_BCD) + self.spend_direct(features_BCR)).chunk(3, -1)
+        state_BCD = self.mix(self.dropout(self.norm(torch.cat([cut_BCD, mixed_BCD], -1))))
+        return self._outputs(self.out(state_BCD) + self.direct(features_BCR))
+
+    def linear(self, features_BCR: Tensor) -> ValueOutput:
+        """What the cut features alone say: the heads without the states."""
+        return self._outputs(self.out.bias + self.direct(features_BCR))
+
+    def _outputs(self, raw_BCO: Tensor) -> ValueOutput:
+        spend_BCO, hazard_BCJ, conversion_BC1 = raw_BCO.split(self.num_outputs, -1)
+        payer_BCH, mu_BCH, sigma_BCH = spend_BCO.chunk(3, -1)
         return ValueOutput(
             payer_logit_BCH=payer_BCH,
             mu_BCH=mu_BCH.clamp(-MAX_MU, MAX_MU),
             sigma_BCH=MAX_SIGMA * torch.sigmoid(sigma_BCH + math.log(2.0)),
-            hazard_logit_BCJ=self.hazard(state_BCD),
-            conversion_logit_BC=self.conversion(state_BCD)[..., 0],
+            hazard_logit_BCJ=hazard_BCJ,
+            conversion_logit_BC=conversion_BC1[..., 0],
         )

@@ -1,4 +1,8 @@
-"""Softmax over the catalogue against all items of the coming window (dense all-action, Pancha et al. 2022).
+"""Softmax over the catalogue against the items of the coming window.
+
+A query at a date asks for a hit: -log of the probability of all its targets together, so that what counts is the
+top of the list. A query within an order teaches what goes with what: its own items are neither candidates nor
+targets, and all targets count alike (dense all-action, Pancha et al. 2022).
 
 Legend: Q queries, P query-target pairs, V items.
 """
@@ -10,20 +14,30 @@ from torch import Tensor
 
 from recsys.batch import ItemQueries
 
+_MIN_SHARE = 1e-30
+
 
 def item_loss(logits_QV: Tensor, queries: ItemQueries, *, label_smoothing: float = 0.0) -> Tensor:
-    """Weighted sum over queries of the mean negative log-likelihood of their targets. A scalar.
+    """Weighted sum over queries of the negative log-likelihood. A scalar.
 
-    The caller divides by the total weight of the global batch.
+    Targets with a logit of -inf do not count, queries left with none neither. The caller divides by the total
+    weight of the global batch.
     """
     logits_QV = logits_QV.float()
     norm_Q = torch.logsumexp(logits_QV, -1)
-    count_Q = torch.bincount(queries.target_query_P, minlength=len(norm_Q)).clamp(min=1)
     picked_P = logits_QV[queries.target_query_P, queries.target_item_P]
-    mean_Q = torch.zeros_like(norm_Q).index_add(0, queries.target_query_P, picked_P) / count_Q
+    possible_P = torch.isfinite(picked_P)
+    query_P, picked_P = queries.target_query_P[possible_P], picked_P[possible_P]
+    count_Q = torch.bincount(query_P, minlength=len(norm_Q)).clamp(min=1)
+    mean_Q = torch.zeros_like(norm_Q).index_add(0, query_P, picked_P) / count_Q
+    share_P = torch.exp(picked_P - norm_Q[query_P])
+    share_Q = torch.zeros_like(norm_Q).index_add(0, query_P, share_P)
+    any_Q = norm_Q + torch.log(share_Q.clamp(min=_MIN_SHARE))
+    target_Q = torch.where(queries.discovers_Q, mean_Q, any_Q)
     if label_smoothing > 0:
-        mean_Q = (1 - label_smoothing) * mean_Q + label_smoothing * _finite_mean(logits_QV)
-    return ((norm_Q - mean_Q) * queries.weight_Q).sum()
+        target_Q = (1 - label_smoothing) * target_Q + label_smoothing * _finite_mean(logits_QV)
+    answered_Q = torch.zeros_like(norm_Q, dtype=torch.bool).index_fill(0, query_P, True)
+    return ((norm_Q - target_Q) * queries.weight_Q * answered_Q).sum()
 
 
 def _finite_mean(logits_QV: Tensor) -> Tensor:

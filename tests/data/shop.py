@@ -67,6 +67,7 @@ class Shop:
         self.metadata = {
             "split": {"cuts": cuts if self.is_time_split else {"validation": 0, "test": 0}},
             "filter_seen": self.filter_seen,
+            "date_range": [round(at(e.day for e in self.events) * DAY) for at in (min, max)],
         }
 
     def cut(self, split: str) -> int:

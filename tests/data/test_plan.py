@@ -21,7 +21,7 @@ CONFIG = PlanConfig(tokens=48, multiple=4, block=3, pool_blocks=4, seed=5)
 
 @pytest.fixture(scope="module")
 def samples() -> TrainingSamples:
-    config = SampleConfig(max_length=6, target_window_days=15)
+    config = SampleConfig(max_length=6, target_window_days=15, dated_query_share=1.0)
     return TrainingSamples(tables=many_users(num_users=30), fit_until="validation", config=config)  # type: ignore[arg-type]
 
 

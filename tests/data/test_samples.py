@@ -15,6 +15,8 @@ from tests.data.shop import DAY, PURCHASE, RETURN, VIEW, Event, Shop, many_users
 
 
 def samples_of(shop: Shop, fit_until: str = "validation", **config: Any) -> TrainingSamples:
+    """Every query is asked, unless told otherwise."""
+    config = {"dated_query_share": 1.0} | config
     return TrainingSamples(tables=shop, fit_until=fit_until, config=SampleConfig(**config))  # type: ignore[arg-type]
 
 
@@ -31,20 +33,25 @@ def asked(batch: TrainBatch) -> list[tuple[float, int, set[int]]]:
         targets = items.target_item_P[items.target_query_P == q].tolist()
         assert len(targets) == len(set(targets))
         found.append((batch.histories.value_BL[row, 0].item(), length, set(targets)))
-    return sorted(found, key=lambda f: f[:2])
+    return in_order(found)
+
+
+def in_order(found: list[Any]) -> list[Any]:
+    return sorted(found, key=lambda f: (*f[:2], sorted(f[2])))
 
 
 def by_definition(shop: Shop, boundary_day: float, window_days: int) -> list[tuple[int, int, set[int]]]:
-    """(user, prefix length, items): what a user takes in the window after each known event."""
+    """(user, prefix length, items): what a user takes in the window after each week's start."""
     wanted = []
+    weeks = np.arange(min(e.day for e in shop.events), boundary_day + 1e-9, 7)
     for user in range(1, shop.num_users + 1):
         known = [e for e in shop.events if e.user == user and e.day <= boundary_day]
-        for length in range(len(known)):
-            start = known[length - 1].day if length else known[0].day - 1 / DAY
+        for start in weeks:
+            length = sum(e.day <= start for e in known)
             window = [e for e in known[length:] if e.day <= start + window_days and e.kind == PURCHASE]
             if window:
                 wanted.append((user, length, {e.item for e in window}))
-    return wanted
+    return in_order(wanted)
 
 
 @pytest.mark.parametrize("max_length", [2, 4, 5, 200])
@@ -58,7 +65,7 @@ def test_every_question_is_asked_once_and_its_targets_are_the_coming_window(max_
         event = int(first_value) - 1  # the shop numbers its events
         user = int(np.searchsorted(offsets, event, "right"))
         found.append((user, event - int(offsets[user - 1]) + length, targets))
-    assert sorted(found, key=lambda f: f[:2]) == by_definition(shop, 60, 15)
+    assert in_order(found) == by_definition(shop, 60, 15)
     assert batch.histories.length_B.max() <= max_length
 
 
@@ -82,7 +89,8 @@ def test_windows_by_hand() -> None:
 def test_targets_end_with_the_window_and_with_what_is_known() -> None:
     events = [Event(1, 10, 1), Event(1, 15, 2, kind=VIEW), Event(1, 40, 3), Event(1, 41, 4), Event(1, 61, 5)]
     found = asked(batch_of(samples_of(Shop(events, 1), target_window_days=30)))
-    assert found == [(1, 0, {1}), (1, 1, {3}), (1, 2, {3, 4}), (1, 3, {4})]
+    # weeks start on days 10, 17, ... 59
+    assert found == [(1, 1, {3}), *[(1, 2, {3, 4})] * 4]
 
 
 def test_what_was_sent_back_by_the_boundary_is_no_target() -> None:
@@ -94,13 +102,13 @@ def test_what_was_sent_back_by_the_boundary_is_no_target() -> None:
         Event(1, 70, 2, value=-1, kind=RETURN),
     ]
     found = asked(batch_of(samples_of(Shop(events, 1))))
-    assert found == [(1, 0, {9, 2}), (1, 1, {2}), (1, 2, {2})]
+    assert found == [(1, 1, {2}), (1, 1, {2})]  # on days 1 and 8
 
 
 def test_items_bought_at_one_moment_are_targets_of_the_moment_before_only() -> None:
     events = [Event(1, 1, 9), *(Event(1, 10, item) for item in (1, 2, 3))]
     found = asked(batch_of(samples_of(Shop(events, 1), inner_query_share=0.0)))
-    assert found == [(1, 0, {9, 1, 2, 3}), (1, 1, {1, 2, 3})]
+    assert found == [(1, 1, {1, 2, 3})] * 2
 
 
 def test_inside_a_moment_what_is_known_and_what_is_asked_never_meet() -> None:
@@ -120,21 +128,44 @@ def test_inside_a_moment_what_is_known_and_what_is_asked_never_meet() -> None:
 def test_of_too_many_targets_some_are_drawn() -> None:
     events = [Event(1, 1, 19), *(Event(1, 2 + k / 10, 1 + k) for k in range(12))]
     samples = samples_of(Shop(events, 1), max_targets=5)
-    draws = {frozenset(asked(batch_of(samples, seed=seed))[1][2]) for seed in range(10)}
+    draws = {frozenset(asked(batch_of(samples, seed=seed))[0][2]) for seed in range(10)}
     assert all(len(draw) == 5 for draw in draws)
     assert len(draws) > 1
 
 
-def test_weights_fade_with_the_age_and_grow_with_the_root_of_the_targets() -> None:
-    # boundary on day 60; queries at days 10 (targets on day 12) and 40 (targets on days 41 and 42) and 41
+def test_weights_fade_with_the_age() -> None:
+    # boundary on day 60; of the weeks from day 10 on, the first and that of day 38 have targets
     events = [Event(1, 10, 1), Event(1, 12, 2), Event(1, 40, 3), Event(1, 41, 4), Event(1, 42, 5)]
-    samples = samples_of(Shop(events, 1), target_window_days=5, recency_half_life_days=20)
-    items = batch_of(samples).items
+    config = {"target_window_days": 5, "recency_half_life_days": 20, "dated_query_weight": 3.0}
+    items = batch_of(samples_of(Shop(events, 1), **config)).items
     weight = dict(zip(items.length_Q.tolist(), items.weight_Q.tolist(), strict=True))
-    assert weight[1] == pytest.approx(0.5 ** (50 / 20))
-    assert weight[3] == pytest.approx(0.5 ** (20 / 20) * 2**0.5)
-    assert weight[4] == pytest.approx(0.5 ** (19 / 20))
-    assert samples.weight[0] == pytest.approx(sum(weight.values()))
+    assert weight == pytest.approx({1: 3 * 0.5 ** (50 / 20), 2: 3 * 0.5 ** (22 / 20)})
+    assert not items.discovers_Q.any()
+
+
+def test_a_query_within_an_order_weighs_the_root_of_its_targets() -> None:
+    events = [*(Event(1, 40, item) for item in (1, 2)), Event(1, 41, 3)]
+    config = {"recency_half_life_days": 20, "dated_query_share": 0.0, "inner_query_share": 1.0}
+    samples = samples_of(Shop(events, 1), **config)
+    items = batch_of(samples).items
+    assert items.length_Q.tolist() == [1]
+    assert items.weight_Q.tolist() == pytest.approx([0.5 * 2**0.5])
+    assert items.discovers_Q.all()
+    assert samples.weight.tolist() == pytest.approx([0.5 * 2**0.5])
+
+
+def test_a_share_of_the_queries_asks_anew_each_epoch_however_they_are_dealt() -> None:
+    samples = samples_of(many_users(), dated_query_share=0.5)
+    config = {"total_weight": 1.0, "total_cuts": 1, "seed": 0}
+
+    def lengths(rows: np.ndarray, epoch: int) -> list[int]:
+        return train_batch(samples, rows, position=(epoch, 1), **config).items.length_Q.tolist()
+
+    rows = np.arange(len(samples))
+    whole = [lengths(rows, epoch) for epoch in (0, 1)]
+    assert whole[0] != whole[1]
+    assert 0.4 < len(whole[0]) / len(samples.items.prefix) < 0.6
+    assert whole[0] == [n for row in rows for n in lengths(np.array([row]), 0)]
 
 
 def test_cut_queries_belong_to_their_user_and_know_the_events_up_to_the_cut() -> None:

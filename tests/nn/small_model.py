@@ -23,11 +23,12 @@ def catalogue(*, num_items: int = 6) -> Catalogue:
         numeric_VN=(index_V.float() / 3 - 1)[:, None],
         tokens_VT=torch.stack([index_V, torch.where(index_V > 3, index_V - 3, 0)], 1),
         in_training_V=(index_V > 0) & (index_V < num_items),
+        popularity_TVW=(index_V[:, None] * torch.tensor([0.1, 0.2, 0.3]))[None],
     )
 
 
 def small_model(*, seed: int = 0, capacity: int = 8, **changes: Any) -> UserModel:
-    """Random weights, evaluation mode; horizons of 7 and 30 days."""
+    """Random weights, those that start at zero as well; evaluation mode; horizons of 7 and 30 days."""
     torch.manual_seed(seed)
     heads = ValueHeadsConfig(
         width=8,
@@ -48,7 +49,11 @@ def small_model(*, seed: int = 0, capacity: int = 8, **changes: Any) -> UserMode
         "num_heads": 2,
         "max_length": 16,
     }
-    return UserModel(UserModelConfig(**(settings | changes))).eval()
+    model = UserModel(UserModelConfig(**(settings | changes))).eval()
+    zeroed = [model.recall.query.weight, *([model.value_heads.out.weight] if model.value_heads else [])]
+    for weight in zeroed:
+        torch.nn.init.normal_(weight, std=0.3)
+    return model
 
 
 def histories() -> Histories:

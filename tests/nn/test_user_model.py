@@ -25,8 +25,8 @@ def outputs(model: UserModel, history: Histories, length: int) -> list[Tensor]:
     row_Q, length_Q = torch.arange(2), torch.full((2,), length)
     features_BCR = torch.linspace(-1, 1, NUM_FEATURES).expand(2, 1, -1)
     return [
-        model.user_vectors(states.user_BLD[row_Q, length_Q]),
-        model.item_logits(states, history, row_Q, length_Q),
+        model.user_vectors(states, history, row_Q, length_Q),
+        model.item_logits(states, history, catalogue(), row_Q, length_Q),
         *model.value(states, length_Q[:, None], features_BCR),
     ]
 
@@ -71,18 +71,43 @@ def test_the_other_rows_of_a_batch_do_not_matter() -> None:
     torch.testing.assert_close(model(alone, catalogue()).user_BLD[0], together, atol=1e-5, rtol=1e-5)
 
 
-def test_a_score_is_cosine_over_temperature_plus_bias_and_padding_is_never_scored() -> None:
-    model, history = small_model(repeats=False), histories()
+def test_a_score_is_cosine_over_temperature_plus_item_terms_and_padding_is_never_scored() -> None:
+    model, history, items = small_model(repeats=False), histories(), catalogue()
+    index = torch.tensor([0]), torch.tensor([6])
     with torch.no_grad():
         model.item_bias.weight[:, 0] = torch.arange(9.0)
-        states = model(history, catalogue())
-        user_QD = states.user_BLD[torch.tensor([0]), torch.tensor([6])]
-        logits_QV = model.item_logits(states, history, torch.tensor([0]), torch.tensor([6]))
-        vector_S = model.user_projection(user_QD)[0]
-        cosine_V = torch.nn.functional.cosine_similarity(vector_S[None], states.item_VS)
+        model.popularity.weight.copy_(torch.tensor([[1.0, 2, 3]]))
+        states = model(history, items)
+        logits_QV = model.item_logits(states, history, items, *index)
+        vector_QS = model.user_vectors(states, history, *index)
+        cosine_V = torch.nn.functional.cosine_similarity(vector_QS, states.item_VS)
     assert logits_QV[0, 0] == float("-inf")
-    expected = cosine_V[1:] / 0.07 + torch.arange(1.0, 7.0)
+    number = torch.arange(1.0, 7.0)
+    expected = cosine_V[1:] / 0.07 + number + number * (0.1 + 0.4 + 0.9)
     torch.testing.assert_close(logits_QV[0, 1:], expected, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(vector_QS.norm(dim=-1), torch.ones(1))
+    torch.testing.assert_close(states.item_VS.norm(dim=-1), torch.ones(7))
+
+
+def test_each_query_is_given_the_popularity_of_its_own_time() -> None:
+    model, history, items = small_model(), histories(), catalogue()
+    later = items._replace(popularity_TVW=torch.cat([items.popularity_TVW, items.popularity_TVW.flip(1)]))
+    row_Q, length_Q = torch.tensor([0, 1]), torch.tensor([3, 3])
+    with torch.no_grad():
+        states = model(history, items)
+        both = model.item_logits(states, history, later, row_Q, length_Q, torch.tensor([0, 1]))
+        first = model.item_logits(states, history, items, row_Q, length_Q)
+    assert torch.equal(both[0], first[0])
+    assert not torch.allclose(both[1, 1:], first[1, 1:])
+
+
+def test_an_item_vector_keeps_its_length_up_to_one() -> None:
+    model = small_model()
+    raw_VD = torch.zeros(3, 8)
+    raw_VD[1, 0], raw_VD[2, 0] = 0.6, 5.0
+    vector_VS = model.item_vectors(raw_VD).detach()
+    assert vector_VS[1, [0, -1]].tolist() == pytest.approx([0.6, 0.8])
+    assert vector_VS[2, [0, -1]].tolist() == pytest.approx([1, 0], abs=1e-2)
 
 
 def test_an_order_without_time_ignores_the_clock() -> None:

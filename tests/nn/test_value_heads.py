@@ -68,7 +68,7 @@ def test_a_cut_sees_no_state_after_its_prefix() -> None:
 def test_amounts_start_at_the_typical_spend_and_stay_bounded() -> None:
     heads = make_heads()
     fresh = ValueHeads(heads.config)
-    assert fresh.spend.bias[3:6].tolist() == [1.0, 2.0, 3.0]
+    assert fresh.out.bias[3:6].tolist() == [1.0, 2.0, 3.0]
     output = heads(torch.randn(4, 3, 8) * 1e3, torch.full((4, 1), 2), torch.randn(4, 1, 3) * 1e3)
     assert output.mu_BCH.abs().max() <= 12
     assert ((output.sigma_BCH >= 0) & (output.sigma_BCH <= 1.5)).all()

@@ -1,0 +1,42 @@
+"""What sells at a time: dated counts of every item, so that a query of March knows March's fashion and no more.
+
+Legend: T times, V items (row 0 is padding), W windows.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from recsys.data.tables import FeatureTables
+from recsys.schema import SECONDS_PER_DAY
+
+WINDOWS_DAYS = (30.0, 90.0, np.inf)
+PERIOD_DAYS = 7
+
+
+def popularity_at(tables: FeatureTables, times: np.ndarray) -> np.ndarray:
+    """float32 (T, V, W): log(1 + target events of the item within each window up to and including the time).
+
+    Zeros where a data set has an order but no time.
+    """
+    out = np.zeros((len(times), tables.num_items + 1, len(WINDOWS_DAYS)), np.float32)
+    if not tables.is_time_split:
+        return out
+    flat = tables.histories
+    event = np.flatnonzero(np.isin(flat.event_type, tables.target_types) & (np.asarray(flat.item_index) > 0))
+    event = event[np.argsort(np.asarray(flat.timestamp)[event], kind="stable")]
+    when, item = np.asarray(flat.timestamp)[event], np.asarray(flat.item_index)[event]
+    for t, time in enumerate(times):
+        end = np.searchsorted(when, time, "right")
+        for w, days in enumerate(WINDOWS_DAYS):
+            start = np.searchsorted(when, time - days * SECONDS_PER_DAY, "right") if np.isfinite(days) else 0
+            out[t, :, w] = np.log1p(np.bincount(item[start:end], minlength=out.shape[1]))
+    return out
+
+
+def period_starts(tables: FeatureTables, boundary: int) -> np.ndarray:
+    """int64 (T,): one time a week from the first event up to the boundary; a single one without time."""
+    first = int(tables.metadata["date_range"][0])
+    if not tables.is_time_split:
+        return np.array([first])
+    return np.arange(first, boundary + 1, PERIOD_DAYS * SECONDS_PER_DAY)
