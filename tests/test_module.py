@@ -29,7 +29,7 @@ def samples() -> TrainingSamples:
     return TrainingSamples(tables=many_users(num_users=30), fit_until="validation", config=config)  # type: ignore[arg-type]
 
 
-def _all_learned(items: Catalogue) -> Catalogue:
+def all_learned(items: Catalogue) -> Catalogue:
     """Every item may be a target here (one not learned is left out of the softmax), popularity is of 20 weeks."""
     return items._replace(
         in_training_V=torch.arange(len(items.in_training_V)) > 0,
@@ -43,7 +43,7 @@ def module(**parts: Any) -> UserModule:
     )
     return UserModule(
         model=small_model(item_tower=tower, dropout=0.0, user_dropout=0.0).eval(),
-        catalogue=_all_learned(catalogue(num_items=20)),
+        catalogue=all_learned(catalogue(num_items=20)),
         objective=ObjectiveConfig(),
         optimizer=AdamW(lr=0.01),
         scheduler=WarmupCosine(warmup_steps=2),

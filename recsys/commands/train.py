@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +21,14 @@ def main(cfg: Any) -> None:
     from recsys.commands.evaluate import evaluate_and_report
     from recsys.data.cooccurrence import cooccurrence_vectors
     from recsys.data.datamodule import UserDataModule
-    from recsys.data.plan import PlanConfig
+    from recsys.data.plan import ElasticLoader, PlanConfig
     from recsys.data.samples import SampleConfig, TrainingSamples
     from recsys.data.tables import FeatureTables, resolve_tables
     from recsys.evaluation.quick import epoch_evaluator
     from recsys.module import ObjectiveConfig, UserModule
     from recsys.nn.user_model import UserModel
     from recsys.promotion import champion_path
+    from recsys.repeat_fit import fit_repeats
     from recsys.schema import InputError, Split
     from recsys.training import git_commit
     from recsys.value_start import start_value_heads
@@ -79,6 +81,10 @@ def main(cfg: Any) -> None:
     trainer.fit(module, datamodule=datamodule, ckpt_path=cfg.resume)
     if not trainer.is_global_zero:
         return
+    model.cpu()
+    if model.repeats is not None:
+        loader = ElasticLoader(samples=samples, config=datamodule.plan)
+        fit_repeats(model, catalogue, islice(loader, len(loader)))
     bundle = Bundle(
         model=model.eval(),
         scaler={"mean": samples.scaler.mean, "std": samples.scaler.std},

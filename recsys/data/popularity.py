@@ -15,23 +15,36 @@ PERIOD_DAYS = 7
 
 
 def popularity_at(tables: FeatureTables, times: np.ndarray) -> np.ndarray:
-    """float32 (T, V, W): log(1 + target events of the item within each window up to and including the time).
+    """float32 (T, V, W + 1): log(1 + target events of the item within each window up to and including the time),
+    then log of the share of its users who took it again, shrunk towards 1 in 5.
 
     Zeros where a data set has an order but no time.
     """
-    out = np.zeros((len(times), tables.num_items + 1, len(WINDOWS_DAYS)), np.float32)
+    out = np.zeros((len(times), tables.num_items + 1, len(WINDOWS_DAYS) + 1), np.float32)
     if not tables.is_time_split:
         return out
     flat = tables.histories
     event = np.flatnonzero(np.isin(flat.event_type, tables.target_types) & (np.asarray(flat.item_index) > 0))
     event = event[np.argsort(np.asarray(flat.timestamp)[event], kind="stable")]
-    when, item = np.asarray(flat.timestamp)[event], np.asarray(flat.item_index)[event]
+    when, item = np.asarray(flat.timestamp)[event], np.asarray(flat.item_index)[event].astype(np.int64)
+    nth = _nth_of_pair(flat.user_of_event()[event] * np.int64(out.shape[1]) + item)
     for t, time in enumerate(times):
         end = np.searchsorted(when, time, "right")
         for w, days in enumerate(WINDOWS_DAYS):
             start = np.searchsorted(when, time - days * SECONDS_PER_DAY, "right") if np.isfinite(days) else 0
             out[t, :, w] = np.log1p(np.bincount(item[start:end], minlength=out.shape[1]))
+        users, again = (np.bincount(item[:end][nth[:end] == n], minlength=out.shape[1]) for n in (0, 1))
+        out[t, :, -1] = np.log((again + 1) / (users + 5))
     return out
+
+
+def _nth_of_pair(pair: np.ndarray) -> np.ndarray:
+    """How often each value came before, in order."""
+    order = np.argsort(pair, kind="stable")
+    ordered = pair[order]
+    nth = np.empty(len(pair), np.int64)
+    nth[order] = np.arange(len(pair)) - np.searchsorted(ordered, ordered)
+    return nth
 
 
 def period_starts(tables: FeatureTables, boundary: int) -> np.ndarray:

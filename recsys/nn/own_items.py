@@ -44,7 +44,7 @@ class Recall(nn.Module):
 
 
 class Repeats(nn.Module):
-    """Log-odds an own item gains over others: linear in its log decayed counts, popularity and nearness.
+    """Log-odds an own item gains over others: linear in log decayed counts, dated popularity and nearness.
 
     Few weights on purpose: attention over the own items fits the training months and orders them worse later.
     """
@@ -55,14 +55,13 @@ class Repeats(nn.Module):
         super().__init__()
         half_lives = _HALF_LIVES_DAYS if has_time else (float("inf"),)
         self.register_buffer("half_lives_K", torch.tensor(half_lives), persistent=False)
-        self.count = nn.Linear(len(half_lives), 1)
-        self.fashion = nn.Linear(num_popularity, 1, bias=False)
-        self.nearness = nn.Parameter(torch.tensor(0.0))
-        nn.init.constant_(self.count.weight, 1.0 / len(half_lives))
-        nn.init.ones_(self.count.bias)
-        nn.init.zeros_(self.fashion.weight)
+        self.gain = nn.Linear(len(half_lives) + num_popularity + 1, 1)
+        with torch.no_grad():
+            self.gain.weight.zero_()
+            self.gain.weight[:, : len(half_lives)] = 1.0 / len(half_lives)
+            self.gain.bias.fill_(1.0)
 
-    def forward(
+    def features(
         self,
         nearness_QV: Tensor,
         popularity_QVW: Tensor,
@@ -70,18 +69,13 @@ class Repeats(nn.Module):
         row_Q: Tensor,
         length_Q: Tensor,
     ) -> Tensor:
-        """(Q, V), 0 for items the prefix does not hold."""
-        age_QL = age_days(histories, row_Q, length_Q)
-        log_count_QVK = torch.stack(
-            [
-                per_item(torch.exp2(-age_QL / half_life), histories, row_Q, length_Q, nearness_QV.shape[1])
-                for half_life in self.half_lives_K
-            ],
-            -1,
-        ).log1p()
-        gain_QV = (self.count(log_count_QVK) + self.fashion(popularity_QVW))[..., 0]
-        gain_QV = gain_QV + self.nearness * nearness_QV
-        return gain_QV * (log_count_QVK[..., -1] > 0)
+        """(Q, V, K + W + 1): log(1 + decayed count) per half-life, popularity, nearness."""
+        age_QL, num_items = age_days(histories, row_Q, length_Q), nearness_QV.shape[1]
+        counts = [
+            per_item(torch.exp2(-age_QL / half_life), histories, row_Q, length_Q, num_items)
+            for half_life in self.half_lives_K
+        ]
+        return torch.cat([torch.stack(counts, -1).log1p(), popularity_QVW, nearness_QV[..., None]], -1)
 
 
 def age_days(histories: Histories, row_Q: Tensor, length_Q: Tensor) -> Tensor:

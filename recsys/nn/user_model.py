@@ -1,6 +1,6 @@
 """The attention-based user model: event tokens, self-attention, cross-attention, user vectors, item scores.
 
-Legend: B rows, L events, D width, S score width, V items, Q queries, C cuts, R cut features.
+Legend: B rows, L events, D width, S score width, V items, Q queries, C cuts, R features.
 Output position t of L + 1 knows the first t events of its row and nothing after them.
 """
 
@@ -18,11 +18,11 @@ from torch import Tensor
 from recsys.batch import Catalogue, Histories
 from recsys.nn.attention import GatedBlock, attend
 from recsys.nn.item_tower import ItemTower, ItemTowerConfig
-from recsys.nn.own_items import Recall, Repeats
+from recsys.nn.own_items import Recall, Repeats, own_items
 from recsys.nn.value_heads import ValueHeads, ValueHeadsConfig, ValueOutput
 from recsys.schema import InputError
 
-NUM_POPULARITY = 3  # windows of Catalogue.popularity_TVW
+NUM_POPULARITY = 4  # columns of Catalogue.popularity_TVW: three windows and repurchase
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +57,14 @@ class UserStates(NamedTuple):
     hidden_BLD: Tensor  # (B, L + 1, D), behaviour states
     user_BLD: Tensor  # (B, L + 1, D), after cross-attention
     item_VS: Tensor  # (V, S + 1), unit item vectors
+
+
+class ItemScores(NamedTuple):
+    """Logit = base + is_own * gain(own features)."""
+
+    base_QV: Tensor  # (Q, V), -inf for padding
+    is_own_QV: Tensor  # (Q, V), bool, items of the prefix
+    own_QVR: Tensor | None  # (Q, V, R), features of Repeats; None without it
 
 
 class UserModel(nn.Module):
@@ -171,16 +179,36 @@ class UserModel(nn.Module):
         Only own items get the last term, so the best K are among the nearest by cosine (with the item terms as
         one more component) and the history itself.
         """
-        cosine_QV = self.user_vectors(states, histories, row_Q, length_Q) @ states.item_VS.T
+        parts = self.item_scores(states, histories, catalogue, row_Q, length_Q, period_Q)
+        if self.repeats is None or parts.own_QVR is None:
+            return parts.base_QV
+        return parts.base_QV + self.repeats.gain(parts.own_QVR)[..., 0] * parts.is_own_QV
+
+    def item_scores(
+        self,
+        states: UserStates,
+        histories: Histories,
+        catalogue: Catalogue,
+        row_Q: Tensor,
+        length_Q: Tensor,
+        period_Q: Tensor | None = None,
+    ) -> ItemScores:
+        """What the logits are made of."""
         period_Q = torch.zeros_like(row_Q) if period_Q is None else period_Q
+        cosine_QV = self.user_vectors(states, histories, row_Q, length_Q) @ states.item_VS.T
         nearness_QV = cosine_QV * torch.exp(-self.log_temperature)
         bias_V = self.item_bias.weight[: len(states.item_VS), 0]
-        logits_QV = nearness_QV + bias_V + self.popularity(catalogue.popularity_TVW)[..., 0][period_Q]
+        base_QV = nearness_QV + bias_V + self.popularity(catalogue.popularity_TVW)[..., 0][period_Q]
+        padding_V = torch.arange(len(states.item_VS), device=base_QV.device) == 0
+        own_QVR = None
         if self.repeats is not None:
             popularity_QVW = catalogue.popularity_TVW[period_Q]
-            logits_QV = logits_QV + self.repeats(nearness_QV, popularity_QVW, histories, row_Q, length_Q)
-        padding_V = torch.arange(len(states.item_VS), device=logits_QV.device) == 0
-        return logits_QV.masked_fill(padding_V, float("-inf"))
+            own_QVR = self.repeats.features(nearness_QV, popularity_QVW, histories, row_Q, length_Q)
+        return ItemScores(
+            base_QV=base_QV.masked_fill(padding_V, float("-inf")),
+            is_own_QV=own_items(histories, row_Q, length_Q, len(states.item_VS)),
+            own_QVR=own_QVR,
+        )
 
     def value(self, states: UserStates, length_BC: Tensor, features_BCR: Tensor) -> ValueOutput:
         """Value of each row's user at each cut."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import pytest
 
 from recsys.data.popularity import period_starts, popularity_at
 from tests.data.shop import DAY, VIEW, Event, Shop, many_users
@@ -13,9 +14,16 @@ from tests.data.shop import DAY, VIEW, Event, Shop, many_users
 def test_windows_end_at_the_time_and_only_purchases_count() -> None:
     events = [Event(1, 10, 3), Event(1, 60, 3), Event(1, 95, 3), Event(1, 100, 3), Event(1, 100, 4, kind=VIEW)]
     counts_TVW = popularity_at(Shop(events, 1), np.array([100 * DAY, 99 * DAY]))  # type: ignore[arg-type]
-    assert counts_TVW[0, 3].tolist() == np.log1p(np.float32([2, 3, 4])).tolist()
-    assert counts_TVW[1, 3].tolist() == np.log1p(np.float32([1, 3, 3])).tolist()
-    assert counts_TVW[:, 4].tolist() == np.zeros((2, 3)).tolist()
+    assert counts_TVW[0, 3, :3].tolist() == np.log1p(np.float32([2, 3, 4])).tolist()
+    assert counts_TVW[1, 3, :3].tolist() == np.log1p(np.float32([1, 3, 3])).tolist()
+    assert counts_TVW[:, 4, :3].tolist() == np.zeros((2, 3)).tolist()
+
+
+def test_repurchase_is_the_share_of_users_who_came_back_shrunk() -> None:
+    events = [Event(1, 1, 3), Event(1, 5, 3), Event(1, 9, 3), Event(2, 2, 3), Event(2, 3, 4)]
+    again_TV = popularity_at(Shop(events, 2), np.array([4 * DAY, 9 * DAY]))[..., -1]  # type: ignore[arg-type]
+    assert np.exp(again_TV[:, 3]).tolist() == pytest.approx([1 / 7, 2 / 7])
+    assert np.exp(again_TV[1, [4, 5]]).tolist() == pytest.approx([1 / 6, 1 / 5])
 
 
 def test_what_comes_later_changes_nothing() -> None:

@@ -23,7 +23,7 @@ def catalogue(*, num_items: int = 6) -> Catalogue:
         numeric_VN=(index_V.float() / 3 - 1)[:, None],
         tokens_VT=torch.stack([index_V, torch.where(index_V > 3, index_V - 3, 0)], 1),
         in_training_V=(index_V > 0) & (index_V < num_items),
-        popularity_TVW=(index_V[:, None] * torch.tensor([0.1, 0.2, 0.3]))[None],
+        popularity_TVW=(index_V[:, None] * torch.tensor([0.1, 0.2, 0.3, 0.0]))[None],
     )
 
 

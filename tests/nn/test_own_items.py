@@ -21,15 +21,11 @@ def recalled(*, has_time: bool = True, row: int, length: int) -> list[float]:
     return recall(hidden_BLD, histories(), torch.tensor([row]), torch.tensor([length]), 7)[0].tolist()
 
 
-def gained(*, row: int, length: int, nearness: float = 0.0, **settings: bool) -> list[float]:
+def features(*, row: int, length: int, **settings: bool) -> list[list[float]]:
+    """Of every item, with nearness 2 and its number as popularity."""
     repeats = Repeats(num_popularity=1, **({"has_time": True} | settings))
-    with torch.no_grad():
-        repeats.count.weight.copy_(torch.arange(1.0, 1 + repeats.count.in_features)[None])
-        repeats.count.bias.fill_(0.5)
-        repeats.fashion.weight.fill_(0.25)
-        repeats.nearness.fill_(nearness)
     index = torch.tensor([row]), torch.tensor([length])
-    return repeats(torch.full((1, 7), 2.0), POPULARITY_V[None, :, None], histories(), *index)[0].tolist()
+    return repeats.features(torch.full((1, 7), 2.0), POPULARITY_V[None, :, None], histories(), *index)[0].tolist()
 
 
 def test_events_of_an_item_add_up_and_fade() -> None:
@@ -41,31 +37,24 @@ def test_events_of_an_item_add_up_and_fade() -> None:
     assert recalled(row=0, length=4, has_time=False)[1:4] == pytest.approx([2, 1, 1])
 
 
-def test_a_gain_is_linear_in_log_decayed_counts_popularity_and_nearness() -> None:
-    def expected(ages: list[int], popularity: float) -> float:
+def test_features_are_log_decayed_counts_popularity_and_nearness() -> None:
+    def expected(ages: list[int], popularity: float) -> list[float]:
         logs = [math.log1p(sum(0.5 ** (age / half) for age in ages)) for half in (30, 90, 360)]
-        return sum(k * log for k, log in enumerate(logs, 1)) + 0.5 + 0.25 * popularity + 0.1 * 2
+        return [*logs, popularity, 2]
 
-    gain = gained(row=0, length=4, nearness=0.1)
-    assert gain[1] == pytest.approx(expected([3, 0], 1), abs=1e-5)
-    assert gain[2] == pytest.approx(expected([2], 2), abs=1e-5)
-    assert gain[3] == pytest.approx(expected([0], 3), abs=1e-5)
+    found = features(row=0, length=4)
+    assert found[1] == pytest.approx(expected([3, 0], 1), abs=1e-5)
+    assert found[2] == pytest.approx(expected([2], 2), abs=1e-5)
+    assert found[3] == pytest.approx(expected([0], 3), abs=1e-5)
+    assert found[5] == pytest.approx(expected([], 5), abs=1e-5)
 
 
 def test_without_time_events_only_count() -> None:
-    assert gained(row=0, length=4, has_time=False)[1] == pytest.approx(math.log(3) + 0.5 + 0.25, abs=1e-5)
+    assert features(row=0, length=4, has_time=False)[1] == pytest.approx([math.log(3), 1, 2], abs=1e-5)
 
 
-def test_items_outside_the_prefix_weigh_and_gain_nothing() -> None:
-    for total in (recalled(row=0, length=4), gained(row=0, length=4, nearness=1.0)):
-        assert [total[item] for item in (0, 4, 5, 6)] == [0, 0, 0, 0]
-    assert recalled(row=1, length=0) == gained(row=1, length=0) == [0.0] * 7
-
-
-def test_an_old_item_is_still_an_own_item() -> None:
-    old = histories()._replace(timestamp_BL=histories().timestamp_BL + torch.tensor([[0] + [40_000] * 5]) * DAY)
-    index = torch.tensor([0]), torch.tensor([2])
-    assert own_items(old, *index, 7)[0].nonzero()[:, 0].tolist() == [1, 2]
-    repeats = Repeats(num_popularity=1, has_time=True)
-    gain = repeats(torch.zeros(1, 7), torch.zeros(1, 7, 1), old, *index)
-    assert gain[0, 1].item() == pytest.approx(1, abs=1e-4)
+def test_items_outside_the_prefix_weigh_nothing_and_are_not_own() -> None:
+    index = torch.tensor([0, 1]), torch.tensor([4, 0])
+    assert [recalled(row=0, length=4)[item] for item in (0, 4, 5, 6)] == [0, 0, 0, 0]
+    assert recalled(row=1, length=0) == [0.0] * 7
+    assert own_items(histories(), *index, 7).tolist() == [[i in (1, 2, 3) for i in range(7)], [False] * 7]

@@ -76,7 +76,7 @@ def test_a_score_is_cosine_over_temperature_plus_item_terms_and_padding_is_never
     index = torch.tensor([0]), torch.tensor([6])
     with torch.no_grad():
         model.item_bias.weight[:, 0] = torch.arange(9.0)
-        model.popularity.weight.copy_(torch.tensor([[1.0, 2, 3]]))
+        model.popularity.weight.copy_(torch.tensor([[1.0, 2, 3, 4]]))
         states = model(history, items)
         logits_QV = model.item_logits(states, history, items, *index)
         vector_QS = model.user_vectors(states, history, *index)
