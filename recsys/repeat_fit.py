@@ -1,7 +1,7 @@
 """The weights of the own items' gain, refitted to all training queries at once when the rest is trained.
 
-Stochastic steps leave these few weights far from their optimum (NDCG@10 over all items .400 against .411 on the
-validation cut of the demo); with everything else fixed their loss is smooth and L-BFGS ends it in seconds.
+Stochastic steps leave these few weights far from their optimum (NDCG@10 over all items .400 against .413 on
+the validation cut of the demo); with everything else fixed their loss is smooth and L-BFGS ends in seconds.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class OwnQueries:
 def fit_repeats(
     model: UserModel, catalogue: Catalogue, batches: Iterable[TrainBatch], *, max_iterations: int = 100
 ) -> None:
-    """Minimise the loss of the dated queries over `model.repeats.gain`, all else fixed; no queries, no change."""
+    """Minimise the loss of the dated queries over `model.repeats.gain`; without queries nothing changes."""
     assert model.repeats is not None
     queries = collect(model, catalogue, batches)
     if not len(queries.weight_Q):

@@ -1,7 +1,7 @@
 """Where the value heads start: the best that is linear in the cut features, as a scorecard would be.
 
-The states then only have to add what these features miss; from a random start they would outrun them and fit the
-training months.
+The states then only have to add what these features miss; from a random start they would outrun them and fit
+the training months.
 """
 
 from __future__ import annotations

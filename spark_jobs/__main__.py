@@ -8,7 +8,8 @@ from typing import Any
 
 from recsys.entry import hydra_command
 from recsys.schema import Table
-from spark_jobs.settings import JobSettings, read_settings
+from recsys.settings import read_settings
+from spark_jobs.settings import JobSettings
 
 
 @hydra_command("spark_jobs")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from recsys.schema import InputError, Outcome
 from spark_jobs.columns import Event
 
 ONE_PIECE = 1.0
+_ORDER_PREFIX = "outcome:"
 
 
 def outcomes_as_events(outcomes: DataFrame, *, like: Sequence[str]) -> DataFrame:
@@ -36,10 +37,15 @@ def outcomes_as_events(outcomes: DataFrame, *, like: Sequence[str]) -> DataFrame
         Event.ITEM_ID: F.col(f"row.{Outcome.ITEM_ID}"),
         Event.EVENT_TYPE: F.col(f"row.{Outcome.EVENT_TYPE}"),
         Event.TIMESTAMP: F.col(f"row.{Outcome.TIMESTAMP}").cast("long"),
-        Event.ORDER_ID: F.concat(F.lit("outcome:"), F.col(Outcome.OUTCOME_ID)),
+        Event.ORDER_ID: F.concat(F.lit(_ORDER_PREFIX), F.col(Outcome.OUTCOME_ID)),
         Event.QUANTITY: F.lit(ONE_PIECE),
         Event.UNIT_PRICE: money,
         Event.VALUE: money,
     }
     empty = F.lit(None).cast("string")
     return unique.select(*[columns.get(name, empty).alias(name) for name in like])
+
+
+def is_outcome() -> Column:
+    """True for an event that came from the feedback log."""
+    return F.coalesce(F.col(Event.ORDER_ID).startswith(_ORDER_PREFIX), F.lit(False))

@@ -16,6 +16,7 @@ from pyspark.sql import functions as F
 
 from recsys.schema import SECONDS_PER_DAY, InputError
 from spark_jobs.columns import Event
+from spark_jobs.feedback import is_outcome
 
 DEFAULT = "default"  # in max_share_by_reason: every reason not named
 
@@ -76,7 +77,7 @@ def measure_kept(kept: DataFrame) -> dict[str, float]:
     """Volume, ranges and dates of the kept rows (one pass)."""
     row = kept.agg(
         F.count(F.lit(1)).alias("rows_kept"),
-        F.count(F.col(Event.TEXT)).alias("with_text"),
+        F.count_if(F.col(Event.TEXT).isNotNull() | is_outcome()).alias("with_text"),  # outcomes carry none
         F.count_distinct(F.col(Event.USER_KEY)).alias("num_users"),
         F.count_distinct(F.col(Event.ITEM_ID)).alias("num_items"),
         F.max(Event.UNIT_PRICE).alias("max_unit_price"),

@@ -19,6 +19,7 @@ from pyspark.sql import functions as F
 
 from recsys.pseudonym import Key, load_key
 from recsys.schema import Column, FeedbackTable, InputError, SplitKind, Table
+from recsys.settings import read_settings
 from spark_jobs import gate
 from spark_jobs.attributes import item_attributes, user_attributes
 from spark_jobs.columns import Event
@@ -29,7 +30,7 @@ from spark_jobs.feedback import outcomes_as_events
 from spark_jobs.metadata import describe, examples_hash, vocabularies
 from spark_jobs.progress import Stages
 from spark_jobs.publish import TABLES, building, latest_version, publish, write_document, write_table
-from spark_jobs.settings import JobSettings, SourceTable, read_settings
+from spark_jobs.settings import JobSettings, SourceTable
 from spark_jobs.sources import fingerprints, read_events, read_table
 from spark_jobs.steps.clean import flag
 from spark_jobs.steps.normalise import normalise

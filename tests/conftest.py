@@ -42,8 +42,9 @@ def tiny_tables(spark: Any, tiny_root: Path) -> Path:
     from omegaconf import OmegaConf
 
     from recsys.entry import conf_dir
+    from recsys.settings import read_settings
     from spark_jobs import job
-    from spark_jobs.settings import JobSettings, read_settings
+    from spark_jobs.settings import JobSettings
 
     raw = tiny.write_raw(tiny_root / "raw.parquet")
     folders = [f"{name}_dir={tiny_root / name}" for name in ("features", "feedback")]

@@ -18,7 +18,8 @@ from recsys.entry import conf_dir
 from recsys.module import ObjectiveConfig
 from recsys.policy.slates import PolicyConfig
 from recsys.promotion import PromotionRules
-from spark_jobs.settings import JobSettings, read_settings
+from recsys.settings import read_settings
+from spark_jobs.settings import JobSettings
 
 CONF = Path(conf_dir())
 COMMANDS = sorted(path.stem for path in CONF.glob("*.yaml"))

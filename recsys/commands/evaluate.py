@@ -77,10 +77,10 @@ def training_curves(path: Path) -> dict[str, list[tuple[float, float]]]:
 def main(cfg: Any) -> None:
     from recsys.data.tables import FeatureTables, resolve_tables
 
-    tables_dir = resolve_tables(features_dir=cfg.features_dir, dataset=cfg.dataset, version=cfg.version)
+    tables_dir = resolve_tables(features_dir=cfg.features_dir, dataset=cfg.dataset.name, version=cfg.version)
     tables = FeatureTables(tables_dir=tables_dir, cache_dir=cfg.cache_dir)
     evaluate_and_report(
-        bundle_dir=Path(cfg.models_dir) / cfg.dataset / cfg.bundle,
+        bundle_dir=Path(cfg.models_dir) / cfg.dataset.name / cfg.bundle,
         tables=tables,
         split=cfg.split,
         output=Path(cfg.output_dir),

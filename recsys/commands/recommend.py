@@ -83,9 +83,9 @@ def main(cfg: Any) -> None:
     if cfg.at not in (Split.VALIDATION, Split.TEST):
         raise InputError(f"at={cfg.at} is no split with one cut; use {Split.TEST} or {Split.VALIDATION}")
     policy = PolicyConfig(**cfg.policy)
-    tables_dir = resolve_tables(features_dir=cfg.features_dir, dataset=cfg.dataset, version=cfg.version)
+    tables_dir = resolve_tables(features_dir=cfg.features_dir, dataset=cfg.dataset.name, version=cfg.version)
     tables = FeatureTables(tables_dir=tables_dir, cache_dir=cfg.cache_dir)
-    bundle = load_bundle(Path(cfg.models_dir) / cfg.dataset / cfg.bundle)
+    bundle = load_bundle(Path(cfg.models_dir) / cfg.dataset.name / cfg.bundle)
     found = recommend(bundle=bundle, tables=tables, at=cfg.at, top_k=cfg.top_k, policy=policy)
     impressions = impression_table(
         slates=found.slates,

@@ -15,6 +15,7 @@ def main(cfg: Any) -> None:
     import torch
     from hydra.utils import instantiate
     from omegaconf import OmegaConf
+    from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
     from recsys.build import ModelSettings, catalogue_at, model_config
     from recsys.bundle import Bundle, load_bundle, save_bundle
@@ -30,22 +31,25 @@ def main(cfg: Any) -> None:
     from recsys.promotion import champion_path
     from recsys.repeat_fit import fit_repeats
     from recsys.schema import InputError, Split
+    from recsys.settings import read_settings
     from recsys.training import git_commit
     from recsys.value_start import start_value_heads
     from recsys.warm_start import warm_start
 
+    settings: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
+    model_settings = read_settings(ModelSettings, settings["model"], where="model")
+    sample_config = read_settings(SampleConfig, settings["data"]["samples"], where="data.samples")
+    plan = read_settings(PlanConfig, settings["data"]["plan"], where="data.plan")
+    objective = read_settings(ObjectiveConfig, settings["objective"], where="objective")
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     output = Path(cfg.output_dir)
-    bundle_dir = Path(cfg.models_dir) / cfg.dataset / cfg.name
+    bundle_dir = Path(cfg.models_dir) / cfg.dataset.name / cfg.name
     if champion_path(bundle_dir.parent) == bundle_dir.resolve():
         raise InputError(f"{bundle_dir} is the champion; train its challenger under another name (name=...)")
-    tables_dir = resolve_tables(features_dir=cfg.features_dir, dataset=cfg.dataset, version=cfg.version)
+    tables_dir = resolve_tables(features_dir=cfg.features_dir, dataset=cfg.dataset.name, version=cfg.version)
     tables = FeatureTables(tables_dir=tables_dir, cache_dir=cfg.cache_dir)
-    settings: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
-    samples = TrainingSamples(tables=tables, fit_until=cfg.fit_until, config=SampleConfig(**cfg.data.samples))
-    model = UserModel(
-        model_config(tables=tables, samples=samples, settings=ModelSettings(**settings["model"]))
-    )
+    samples = TrainingSamples(tables=tables, fit_until=cfg.fit_until, config=sample_config)
+    model = UserModel(model_config(tables=tables, samples=samples, settings=model_settings))
     if cfg.warm_start:
         warm_start(model, load_bundle(cfg.warm_start))
     else:
@@ -59,7 +63,7 @@ def main(cfg: Any) -> None:
     module = UserModule(
         model=model,
         catalogue=catalogue,
-        objective=ObjectiveConfig(**settings["objective"]),
+        objective=objective,
         optimizer=instantiate(cfg.optimizer, _convert_="all"),
         scheduler=instantiate(cfg.scheduler, _convert_="all"),
         evaluate=evaluator,
@@ -72,24 +76,26 @@ def main(cfg: Any) -> None:
     loggers = [instantiate(logger, _convert_="all") for logger in cfg.logger.values() if logger]
     for logger in loggers:
         logger.log_hyperparams({**settings, **run})
-    trainer = instantiate(cfg.trainer, logger=loggers, default_root_dir=str(output), _convert_="all")(
-        callbacks=[instantiate(c, _convert_="all") for c in cfg.callbacks.values() if c]
-    )
-    datamodule = UserDataModule(
-        samples=samples, plan=PlanConfig(**settings["data"]["plan"]), num_workers=cfg.data.num_workers
-    )
+    callbacks = [instantiate(c, _convert_="all") for c in cfg.callbacks.values() if c]
+    try:
+        trainer = instantiate(cfg.trainer, logger=loggers, default_root_dir=str(output), _convert_="all")(
+            callbacks=callbacks
+        )
+    except (TypeError, ValueError, MisconfigurationException) as error:
+        raise InputError(f"trainer: {str(error).splitlines()[0]}") from error
+    datamodule = UserDataModule(samples=samples, plan=plan, num_workers=cfg.data.num_workers)
     trainer.fit(module, datamodule=datamodule, ckpt_path=cfg.resume)
     if not trainer.is_global_zero:
         return
     model.cpu()
     if model.repeats is not None:
-        loader = ElasticLoader(samples=samples, config=datamodule.plan)
+        loader = ElasticLoader(samples=samples, config=plan)
         fit_repeats(model, catalogue, islice(loader, len(loader)))
     bundle = Bundle(
         model=model.eval(),
         scaler={"mean": samples.scaler.mean, "std": samples.scaler.std},
         trained_on={
-            "dataset": cfg.dataset,
+            "dataset": cfg.dataset.name,
             "version": tables.version,
             "split_hash": run["split_hash"],
             "fit_until": cfg.fit_until,

@@ -82,7 +82,9 @@ def train_batch(
     order = None
     if samples.tables.is_time_split:
         known = samples.user_end[samples.user[rows]]
-        order = MomentOrder(samples.histories, begin=samples.begin[rows], end=known, seed=seed, epoch=position[0])
+        order = MomentOrder(
+            samples.histories, begin=samples.begin[rows], end=known, seed=seed, epoch=position[0]
+        )
     histories = pad_histories(
         samples.histories,
         begin=samples.begin[rows],

@@ -19,8 +19,9 @@ _RIDGE = 300.0
 def cooccurrence_vectors(samples: TrainingSamples, *, width: int) -> np.ndarray:
     """float32 (V, D), the longest of length 1; only events that may be learned from count.
 
-    The inner products of these vectors are the best approximation of their rank to the item-to-item weights of
-    EASE (Steck 2019, eq. 8, scaled to be symmetric), or for large catalogues to the normalised co-occurrence.
+    The inner products of these vectors are the best approximation of their rank to the item-to-item weights
+    of EASE (Steck 2019, eq. 8, scaled to be symmetric), or for large catalogues to the normalised
+    co-occurrence.
     Items without events are zero.
     """
     taken_UV = _taken(samples)

@@ -1,7 +1,7 @@
 """Random draws that belong to a thing, not to the batch it happens to be in.
 
-However a global batch is dealt to ranks and micro batches, every query, event and target draws the same number in
-the same epoch.
+However a global batch is dealt to ranks and micro batches, every query, event and target draws the same
+number in the same epoch.
 """
 
 from __future__ import annotations

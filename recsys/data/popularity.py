@@ -1,4 +1,4 @@
-"""What sells at a time: dated counts of every item, so that a query of March knows March's fashion and no more.
+"""What sells at a time: dated counts of every item, so that a query of March knows March's fashion, no more.
 
 Legend: T times, V items (row 0 is padding), W windows.
 """
@@ -15,8 +15,8 @@ PERIOD_DAYS = 7
 
 
 def popularity_at(tables: FeatureTables, times: np.ndarray) -> np.ndarray:
-    """float32 (T, V, W + 1): log(1 + target events of the item within each window up to and including the time),
-    then log of the share of its users who took it again, shrunk towards 1 in 5.
+    """float32 (T, V, W + 1): log(1 + target events of the item within each window up to and including the
+    time), then log of the share of its users who took it again, shrunk towards 1 in 5.
 
     Zeros where a data set has an order but no time.
     """

@@ -1,8 +1,9 @@
 """Training samples: windows of a user's events, with the item and cut queries that fall into each.
 
 Legend: S samples (windows), E events, Q item queries, K cut queries, H horizons, R cut features.
-An item query at prefix p asks for the target events of the coming window (the next event where a data set has
-no time). Every query belongs to exactly one sample, so an epoch asks each question once.
+An item query knows the events up to a date (the prefix) and asks for the target events of the coming window;
+where a data set has no time, every event asks for the next. Every query belongs to exactly one sample, so an
+epoch asks each question at most once.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ class SampleConfig:
 
 @dataclass(frozen=True)
 class ItemQueryTable:
-    """Item queries of all samples, sorted by prefix; `start` (S + 1,) slices them by sample."""
+    """Item queries of all samples, those of a sample together; `start` (S + 1,) slices them by sample."""
 
     start: np.ndarray
     prefix: np.ndarray  # absolute event index of the first unknown event
@@ -93,9 +94,9 @@ class TrainingSamples:
             else np.zeros((0, 1))
         )
         self.cuts = self._cut_queries(cut_tables)
-        self.weight = np.add.reduceat(np.r_[self.items.weight * self.items.share, 0.0], self.items.start[:-1]) * (
-            np.diff(self.items.start) > 0
-        )
+        self.weight = np.add.reduceat(
+            np.r_[self.items.weight * self.items.share, 0.0], self.items.start[:-1]
+        ) * (np.diff(self.items.start) > 0)
         self.num_cuts = np.diff(self.cuts.start)
         self.profile = _profiles(tables, fit_until)
 
@@ -141,7 +142,13 @@ class TrainingSamples:
             share = np.where(inner, self.config.inner_query_share, self.config.dated_query_share)
         else:
             event = np.concatenate([np.arange(a, b) for a, b in zip(first, self.user_end, strict=True)])
-            prefix, low, high, weight, share = event, event, event + 1, np.ones(len(event)), np.ones(len(event))
+            prefix, low, high, weight, share = (
+                event,
+                event,
+                event + 1,
+                np.ones(len(event)),
+                np.ones(len(event)),
+            )
             inner, time = np.zeros(len(event), bool), np.zeros(len(event), np.int64)
         period = np.maximum(np.searchsorted(self.period_starts, time, "right") - 1, 0)
         cumulative = np.r_[0, np.cumsum(self.target_mask)]
@@ -162,8 +169,8 @@ class TrainingSamples:
         )
 
     def _window_queries(self, first: np.ndarray) -> tuple[np.ndarray, ...]:
-        """Every user with a target at every period start, as an evaluation at that time would ask; and within an
-        order (`inner`), from one of its lines to the rest and what follows."""
+        """Every user with a target at every period start, as an evaluation at that time would ask; and within
+        an order (`inner`), from one of its lines to the rest and what follows."""
         user = self.histories.user_of_event()
         known = np.arange(len(user)) < self.user_end[user]
         key = user * _USER_STRIDE + self.histories.timestamp

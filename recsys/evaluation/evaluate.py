@@ -64,7 +64,9 @@ def evaluate_bundle(
     ranked, kept = rank_all(chunks=chunks, baselines=ranking_baselines(interactions), views=views, seen=seen)
     estimates = estimates_of(kept, len(table.user_index))
     figures, ndcg10 = ranking_figures(ranked)
-    beyond, curve = beyond_figures(ranked, items=items, vectors_VS=item_vectors(bundle.model, catalogue)[:, :-1])
+    beyond, curve = beyond_figures(
+        ranked, items=items, vectors_VS=item_vectors(bundle.model, catalogue)[:, :-1]
+    )
     value, notes = ValueResult(), []
     heads = bundle.model.value_heads
     if heads is None or not tables.is_time_split:

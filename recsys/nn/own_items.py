@@ -1,6 +1,6 @@
-"""A user's own earlier items at a query: how much each counts in the user vector, and how likely it comes again.
+"""A user's own earlier items at a query: what each counts in the user vector, and how likely it comes again.
 
-Legend: B rows, L events, D width, Q queries, T times of popularity, V items, W popularity windows.
+Legend: B rows, L events, D width, Q queries, V items, W columns of popularity, K half-lives.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _HALF_LIVES_DAYS = (30.0, 90.0, 360.0)
 
 
 class Recall(nn.Module):
-    """Weight of each own item: sum over its events of exp(attention - decay * log(1 + days before the newest))."""
+    """Weight of an own item: sum over its events of exp(attention - decay * log(1 + days to the newest))."""
 
     def __init__(self, *, width: int, has_time: bool) -> None:
         super().__init__()

@@ -147,8 +147,9 @@ class UserModel(nn.Module):
         return UserStates(hidden_BLD, user_BLD, self.item_vectors(raw_VD))
 
     def item_vectors(self, raw_VD: Tensor) -> Tensor:
-        """(V, S + 1) unit vectors: lengths above 1 are cut, and what is missing to 1 goes into a last component
-        that user vectors leave 0. So a cosine can still tell a much wanted item from a rarely wanted one."""
+        """(V, S + 1) unit vectors: lengths above 1 are cut, and what is missing to 1 goes into a last
+        component that user vectors leave 0: a cosine still tells a much wanted item from a rarely wanted one.
+        """
         vector_VS = self.item_projection(raw_VD)
         vector_VS = vector_VS / vector_VS.norm(dim=-1, keepdim=True).clamp(min=1.0)
         rest_V1 = (1 - vector_VS.square().sum(-1, keepdim=True)).clamp(min=1e-6).sqrt()
@@ -157,7 +158,7 @@ class UserModel(nn.Module):
     def user_vectors(
         self, states: UserStates, histories: Histories, row_Q: Tensor, length_Q: Tensor
     ) -> Tensor:
-        """(Q, S + 1) unit vectors: the own items, weighted by attention, and what the states say beyond them."""
+        """(Q, S + 1) unit vectors: own items, weighted by attention, and what the states say beyond them."""
         weight_QV = self.recall(states.hidden_BLD, histories, row_Q, length_Q, len(states.item_VS))
         weight_QV = self.user_dropout(weight_QV)
         recalled_QS = F.normalize(weight_QV @ states.item_VS[:, :-1], dim=-1, eps=1e-6)
@@ -176,8 +177,8 @@ class UserModel(nn.Module):
         """(Q, V): cosine / temperature + the item's bias and dated popularity + what own items gain.
 
         Padding is -inf. `period_Q` picks the popularity of each query's time; None: the catalogue's only one.
-        Only own items get the last term, so the best K are among the nearest by cosine (with the item terms as
-        one more component) and the history itself.
+        The user's silence counts nowhere. Only own items get the last term, so the best K are among the
+        nearest by cosine (with the item terms as one more component) and the history itself.
         """
         parts = self.item_scores(states, histories, catalogue, row_Q, length_Q, period_Q)
         if self.repeats is None or parts.own_QVR is None:

@@ -1,8 +1,8 @@
 """Softmax over the catalogue against the items of the coming window.
 
-A query at a date asks for a hit: -log of the probability of all its targets together, so that what counts is the
-top of the list. A query within an order teaches what goes with what: its own items are neither candidates nor
-targets, and all targets count alike (dense all-action, Pancha et al. 2022).
+A query at a date asks for a hit: -log of the probability of all its targets together, so that what counts is
+the top of the list. A query within an order teaches what goes with what: its own items are neither candidates
+nor targets, and all targets count alike (dense all-action, Pancha et al. 2022).
 
 Legend: Q queries, P query-target pairs, V items.
 """

@@ -12,7 +12,13 @@ from tests.data.shop import DAY, VIEW, Event, Shop, many_users
 
 
 def test_windows_end_at_the_time_and_only_purchases_count() -> None:
-    events = [Event(1, 10, 3), Event(1, 60, 3), Event(1, 95, 3), Event(1, 100, 3), Event(1, 100, 4, kind=VIEW)]
+    events = [
+        Event(1, 10, 3),
+        Event(1, 60, 3),
+        Event(1, 95, 3),
+        Event(1, 100, 3),
+        Event(1, 100, 4, kind=VIEW),
+    ]
     counts_TVW = popularity_at(Shop(events, 1), np.array([100 * DAY, 99 * DAY]))  # type: ignore[arg-type]
     assert counts_TVW[0, 3, :3].tolist() == np.log1p(np.float32([2, 3, 4])).tolist()
     assert counts_TVW[1, 3, :3].tolist() == np.log1p(np.float32([1, 3, 3])).tolist()

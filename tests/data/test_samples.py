@@ -11,7 +11,7 @@ import torch
 from recsys.batch import TrainBatch
 from recsys.data.collate import train_batch
 from recsys.data.samples import SampleConfig, TrainingSamples
-from tests.data.shop import DAY, PURCHASE, RETURN, VIEW, Event, Shop, many_users
+from tests.data.shop import PURCHASE, RETURN, VIEW, Event, Shop, many_users
 
 
 def samples_of(shop: Shop, fit_until: str = "validation", **config: Any) -> TrainingSamples:

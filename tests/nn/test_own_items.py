@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from recsys.nn.own_items import Recall, Repeats, own_items
-from tests.nn.small_model import DAY, histories
+from tests.nn.small_model import histories
 
 DECAY = math.log(1 + math.exp(-1))  # softplus of -1
 POPULARITY_V = torch.tensor([0.0, 1, 2, 3, 4, 5, 6])
@@ -25,7 +25,9 @@ def features(*, row: int, length: int, **settings: bool) -> list[list[float]]:
     """Of every item, with nearness 2 and its number as popularity."""
     repeats = Repeats(num_popularity=1, **({"has_time": True} | settings))
     index = torch.tensor([row]), torch.tensor([length])
-    return repeats.features(torch.full((1, 7), 2.0), POPULARITY_V[None, :, None], histories(), *index)[0].tolist()
+    return repeats.features(torch.full((1, 7), 2.0), POPULARITY_V[None, :, None], histories(), *index)[
+        0
+    ].tolist()
 
 
 def test_events_of_an_item_add_up_and_fade() -> None:

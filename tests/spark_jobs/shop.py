@@ -10,7 +10,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from spark_jobs.settings import Dataset, JobSettings, read_settings
+from recsys.settings import read_settings
+from spark_jobs.settings import Dataset, JobSettings
 
 DAY = 86_400
 START = datetime(2024, 1, 1)

@@ -15,9 +15,10 @@ from omegaconf import OmegaConf
 
 from recsys.entry import conf_dir
 from recsys.schema import Column, Table
+from recsys.settings import read_settings
 from spark_jobs import job
 from spark_jobs.gate import Thresholds
-from spark_jobs.settings import JobSettings, read_settings
+from spark_jobs.settings import JobSettings
 
 DATASETS = sorted(path.stem for path in Path(conf_dir(), "dataset").glob("*.yaml"))
 QUALITIES = sorted(path.stem for path in Path(conf_dir(), "quality").glob("*.yaml"))

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from recsys.schema import InputError
-from spark_jobs.settings import Dataset, SourceTable, read_settings
+from recsys.settings import read_settings
+from spark_jobs.settings import Dataset, SourceTable
 
 GOOD: dict[str, Any] = {
     "name": "shop",

@@ -1,0 +1,36 @@
+"""Settings that cannot be used end in one line that names them, before anything is written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests import tiny
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("model.width=abc", "error: model.width must be of type int, not 'abc'"),
+        ("data.samples.max_length=2.5", "error: data.samples.max_length must be of type int, not 2.5"),
+        ("+objective.beauty=1", "error: objective.beauty is not a setting; known are items,"),
+        (
+            "dataset=ml_1m",
+            "error: features/ml_1m/latest does not exist; run `python -m spark_jobs dataset=ml_1m",
+        ),
+    ],
+)
+def test_a_setting_of_the_wrong_type_or_name(tmp_path: Path, override: str, message: str) -> None:
+    done = tiny.run("-m", "recsys", "train", override, "logger.wandb=null", cwd=tmp_path, code=2)
+    assert done.stderr.startswith(message)
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "models").exists()
+
+
+def test_a_trainer_that_is_not_there(tiny_tables: Path, tiny_root: Path) -> None:
+    overrides = ("name=moon", *tiny.TRAIN_OVERRIDES, "trainer.accelerator=moon")
+    done = tiny.run("-m", "recsys", "train", *overrides, cwd=tiny_root, code=2)
+    assert done.stderr.splitlines()[-1].startswith("error: trainer: ")
+    assert "moon" in done.stderr.splitlines()[-1]
+    assert not (tiny_root / "models" / "online_retail" / "moon").exists()

@@ -1,0 +1,50 @@
+"""Start vectors: items bought by the same users lie close, and nothing after the boundary counts."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from recsys.data import cooccurrence
+from recsys.data.samples import SampleConfig, TrainingSamples
+from tests.data.shop import Event, Shop
+
+TOGETHER = ((1, 2, 3), (4, 5, 6))
+
+
+def shop(*, after: bool = False) -> Shop:
+    """Even users buy one set, odd users the other; `after` day 60 they swap."""
+    events = [
+        Event(user, 5 + 10 * k + user % 3, item)
+        for user in range(1, 31)
+        for k, item in enumerate(TOGETHER[user % 2])
+    ]
+    if after:
+        events += [Event(user, 70, item) for user in range(1, 31) for item in TOGETHER[1 - user % 2]]
+    return Shop(sorted(events, key=lambda e: e.day), 30, num_items=7)
+
+
+def vectors(of: Shop, *, width: int = 4) -> np.ndarray:
+    samples = TrainingSamples(tables=of, fit_until="validation", config=SampleConfig())  # type: ignore[arg-type]
+    return cooccurrence.cooccurrence_vectors(samples, width=width)
+
+
+@pytest.mark.parametrize("most_items", [10_000, 0])
+def test_items_bought_together_lie_close(monkeypatch: pytest.MonkeyPatch, most_items: int) -> None:
+    monkeypatch.setattr(cooccurrence, "_MAX_DENSE_ITEMS", most_items)
+    found_VD = vectors(shop())
+    near_VV = found_VD @ found_VD.T
+    assert min(near_VV[1, 2], near_VV[2, 3], near_VV[4, 5]) > 3 * abs(near_VV[1, 4]) + 0.1
+    assert np.linalg.norm(found_VD, axis=1).max() == pytest.approx(1, abs=1e-5)
+    assert not found_VD[[0, 7]].any(), "padding and an item without events are zero"
+
+
+def test_the_time_after_the_boundary_does_not_count() -> None:
+    one, other = vectors(shop()), vectors(shop(after=True))
+    np.testing.assert_allclose(one @ one.T, other @ other.T, atol=1e-5)
+
+
+def test_a_width_beyond_the_rank_is_padded_with_zeros() -> None:
+    found_VD = vectors(shop(), width=16)
+    assert found_VD.shape == (8, 16)
+    assert np.isfinite(found_VD).all()
