@@ -73,7 +73,7 @@ def score_users(
 
 @torch.inference_mode()
 def item_vectors(model: UserModel, catalogue: Catalogue) -> np.ndarray:
-    """(V, S) unit vectors of the items."""
+    """(V, S + 1) unit vectors of the items; the last component carries what the length lacks."""
     model.eval()
     raw_VD, _ = model.item_tower(catalogue)
     return model.item_vectors(raw_VD).numpy()

@@ -96,5 +96,5 @@ def test_nothing_after_the_cut_changes_a_score() -> None:
 
 def test_item_vectors_are_unit_vectors() -> None:
     vectors_VS = item_vectors(model(), catalogue(num_items=20))
-    assert vectors_VS.shape == (21, 8)
+    assert vectors_VS.shape == (21, 9)
     np.testing.assert_allclose(np.linalg.norm(vectors_VS[1:], axis=1), 1, atol=1e-5)
