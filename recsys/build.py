@@ -73,7 +73,7 @@ def model_config(
         dropout=settings.dropout,
         user_dropout=settings.user_dropout,
         temperature=settings.temperature,
-        repeats=settings.repeats,
+        repeats=settings.repeats and not metadata["filter_seen"],
     )
 
 

@@ -61,8 +61,9 @@ class UserModule(pl.LightningModule):
         )
         # an item nobody could have taken yet is no negative: it would only learn to be pushed down
         logits_QV = logits_QV.masked_fill(~self.catalogue.in_training_V, float("-inf"))
-        own_QV = own_items(batch.histories, items.row_Q, items.length_Q, logits_QV.shape[1])
-        logits_QV = logits_QV.masked_fill(own_QV & items.discovers_Q[:, None], float("-inf"))
+        if items.discovers_Q.any():
+            own_QV = own_items(batch.histories, items.row_Q, items.length_Q, logits_QV.shape[1])
+            logits_QV = logits_QV.masked_fill(own_QV & items.discovers_Q[:, None], float("-inf"))
         parts = {
             "items": item_loss(logits_QV, items, label_smoothing=self.objective.label_smoothing)
             / max(batch.total_weight, 1e-6)

@@ -89,21 +89,21 @@ def _of_batch(model: UserModel, catalogue: Catalogue, batch: TrainBatch, *, firs
     scores = model.item_scores(
         states, batch.histories, catalogue, items.row_Q, items.length_Q, items.period_Q
     )
-    assert scores.own_QVR is not None
+    assert scores.own is not None
     base_QV = scores.base_QV.masked_fill(~catalogue.in_training_V, float("-inf"))
     possible_QV = torch.isfinite(base_QV)
-    target_QV = torch.zeros_like(scores.is_own_QV)
+    target_QV = torch.zeros_like(scores.own.is_own_QV)
     target_QV[items.target_query_P, items.target_item_P] = True
     target_QV &= possible_QV
     keep_Q = ~items.discovers_Q & target_QV.any(-1)
-    own_QV = (scores.is_own_QV & possible_QV)[keep_Q]
+    own_QV = (scores.own.is_own_QV & possible_QV)[keep_Q]
     base_QV, target_QV = base_QV[keep_Q], target_QV[keep_Q]
     query_P, item_P = own_QV.nonzero(as_tuple=True)
     others_QV = base_QV.masked_fill(own_QV, float("-inf"))
     return OwnQueries(
         query_P=query_P + first_query,
         base_P=base_QV[query_P, item_P],
-        feature_PR=scores.own_QVR[keep_Q][query_P, item_P],
+        feature_PR=scores.own.feature_QVR[keep_Q][query_P, item_P],
         is_target_P=target_QV[query_P, item_P],
         other_Q=torch.logsumexp(others_QV, -1),
         other_target_Q=torch.logsumexp(others_QV.masked_fill(~target_QV, float("-inf")), -1),

@@ -59,12 +59,18 @@ class UserStates(NamedTuple):
     item_VS: Tensor  # (V, S + 1), unit item vectors
 
 
+class OwnScores(NamedTuple):
+    """What `Repeats` goes by."""
+
+    is_own_QV: Tensor  # (Q, V), bool, items of the prefix
+    feature_QVR: Tensor  # (Q, V, R)
+
+
 class ItemScores(NamedTuple):
-    """Logit = base + is_own * gain(own features)."""
+    """Logit = base + is_own * gain(features); `own` is None in a model without `Repeats`."""
 
     base_QV: Tensor  # (Q, V), -inf for padding
-    is_own_QV: Tensor  # (Q, V), bool, items of the prefix
-    own_QVR: Tensor | None  # (Q, V, R), features of Repeats; None without it
+    own: OwnScores | None
 
 
 class UserModel(nn.Module):
@@ -180,10 +186,10 @@ class UserModel(nn.Module):
         The user's silence counts nowhere. Only own items get the last term, so the best K are among the
         nearest by cosine (with the item terms as one more component) and the history itself.
         """
-        parts = self.item_scores(states, histories, catalogue, row_Q, length_Q, period_Q)
-        if self.repeats is None or parts.own_QVR is None:
-            return parts.base_QV
-        return parts.base_QV + self.repeats.gain(parts.own_QVR)[..., 0] * parts.is_own_QV
+        scores = self.item_scores(states, histories, catalogue, row_Q, length_Q, period_Q)
+        if self.repeats is None or scores.own is None:
+            return scores.base_QV
+        return scores.base_QV + self.repeats.gain(scores.own.feature_QVR)[..., 0] * scores.own.is_own_QV
 
     def item_scores(
         self,
@@ -201,15 +207,14 @@ class UserModel(nn.Module):
         bias_V = self.item_bias.weight[: len(states.item_VS), 0]
         base_QV = nearness_QV + bias_V + self.popularity(catalogue.popularity_TVW)[..., 0][period_Q]
         padding_V = torch.arange(len(states.item_VS), device=base_QV.device) == 0
-        own_QVR = None
+        own = None
         if self.repeats is not None:
             popularity_QVW = catalogue.popularity_TVW[period_Q]
-            own_QVR = self.repeats.features(nearness_QV, popularity_QVW, histories, row_Q, length_Q)
-        return ItemScores(
-            base_QV=base_QV.masked_fill(padding_V, float("-inf")),
-            is_own_QV=own_items(histories, row_Q, length_Q, len(states.item_VS)),
-            own_QVR=own_QVR,
-        )
+            own = OwnScores(
+                is_own_QV=own_items(histories, row_Q, length_Q, len(states.item_VS)),
+                feature_QVR=self.repeats.features(nearness_QV, popularity_QVW, histories, row_Q, length_Q),
+            )
+        return ItemScores(base_QV=base_QV.masked_fill(padding_V, float("-inf")), own=own)
 
     def value(self, states: UserStates, length_BC: Tensor, features_BCR: Tensor) -> ValueOutput:
         """Value of each row's user at each cut."""
