@@ -16,7 +16,7 @@ from recsys.batch import Catalogue, TrainBatch
 from recsys.nn.user_model import UserModel
 
 _RIDGE = 1e-4
-_MAX_PAIRS = 2_000_000
+_MAX_QUERIES, _MAX_PAIRS = 20_000, 2_000_000  # plenty for a dozen weights
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def hit_loss(queries: OwnQueries, gain_P: Tensor) -> Tensor:
 @torch.inference_mode(False)
 @torch.no_grad()
 def collect(model: UserModel, catalogue: Catalogue, batches: Iterable[TrainBatch]) -> OwnQueries:
-    """One pass in evaluation mode, up to two million pairs."""
+    """One pass in evaluation mode, ended by 20,000 queries or two million pairs."""
     was_training = model.training
     model.eval()
     parts, num_queries, num_pairs = [], 0, 0
@@ -74,7 +74,7 @@ def collect(model: UserModel, catalogue: Catalogue, batches: Iterable[TrainBatch
         part = _of_batch(model, catalogue, batch, first_query=num_queries)
         parts.append(part)
         num_queries, num_pairs = num_queries + len(part.weight_Q), num_pairs + len(part.query_P)
-        if num_pairs >= _MAX_PAIRS:
+        if num_queries >= _MAX_QUERIES or num_pairs >= _MAX_PAIRS:
             break
     model.train(was_training)
     if not parts:
