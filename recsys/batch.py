@@ -1,8 +1,8 @@
 """Typed batches: shape, dtype and unit of every field.
 
 Legend: B rows (a user's window of events), L events, F profile fields, Q item queries, P query-target pairs,
-C cut queries of a row, R cut features, H horizons, V items, N numeric features, T words of a text
-(times in popularity), W windows.
+C cut queries of a row, R cut features, H horizons, V items, N numeric features, T words of a text or times of
+popularity, W columns of popularity.
 A *prefix length* t means: the first t events of the row are known, nothing after them.
 """
 
@@ -81,6 +81,4 @@ class Catalogue(NamedTuple):
     numeric_VN: Tensor  # float32, standardised
     tokens_VT: Tensor  # int64, padded with 0
     in_training_V: Tensor  # bool, the id was seen in training
-    popularity_TVW: (
-        Tensor  # float32, log(1 + events) within W windows up to each of T times; T = 1 when scoring
-    )
+    popularity_TVW: Tensor  # float32, data.popularity at each of T times; T = 1 when scoring

@@ -56,9 +56,10 @@ class UserModule(pl.LightningModule):
         """Loss parts, each the global batch's mean once summed over micro batches and ranks."""
         states = self.model(batch.histories, self.catalogue)
         items = batch.items
-        logits_QV = self.model.item_logits(
+        scores = self.model.item_scores(
             states, batch.histories, self.catalogue, items.row_Q, items.length_Q, items.period_Q
         )
+        logits_QV = self.model.item_logits(scores)
         # an item nobody could have taken yet is no negative: it would only learn to be pushed down
         logits_QV = logits_QV.masked_fill(~self.catalogue.in_training_V, float("-inf"))
         if items.discovers_Q.any():

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from recsys.bundle import Bundle, load_bundle, save_bundle
+from recsys.bundle import FORMAT, Bundle, load_bundle, save_bundle
 from recsys.schema import InputError
 from recsys.warm_start import warm_start
 from tests.nn.small_model import catalogue, histories, small_model
@@ -91,7 +91,7 @@ def test_a_folder_without_a_bundle_is_refused(tmp_path: Path) -> None:
 def test_another_format_is_refused(saved: Path) -> None:
     content = json.loads((saved / "bundle.json").read_text())
     (saved / "bundle.json").write_text(json.dumps(content | {"format": 99}))
-    with pytest.raises(InputError, match=r"format 99.*reads 1; retrain"):
+    with pytest.raises(InputError, match=rf"format 99.*reads {FORMAT}; retrain"):
         load_bundle(saved)
 
 

@@ -54,6 +54,7 @@ def plain(config: Any) -> dict[str, Any]:
 def test_every_command_composes_and_resolves(command: str) -> None:
     needs = ["dataset=online_retail"] if command in ("feedback", "promote") else []
     settings = plain(composed(command, *needs))
+    assert settings["dataset"]["name"] == "online_retail"
     if command == "spark_jobs":
         read_settings(JobSettings, settings)
     if command == "promote":
@@ -72,12 +73,12 @@ def test_every_option_builds_what_it_names(group: str, option: str, tmp_path: Pa
     if USED_BY[group] == "spark_jobs":
         read_settings(JobSettings, settings)
     elif group in SETTINGS:
-        SETTINGS[group](**settings[group])
+        read_settings(SETTINGS[group], settings[group])
     elif group in ("data", "experiment"):
-        SampleConfig(**settings["data"]["samples"])
-        PlanConfig(**settings["data"]["plan"])
-        ModelSettings(**settings["model"])
-        ObjectiveConfig(**settings["objective"])
+        read_settings(SampleConfig, settings["data"]["samples"])
+        read_settings(PlanConfig, settings["data"]["plan"])
+        read_settings(ModelSettings, settings["model"])
+        read_settings(ObjectiveConfig, settings["objective"])
     elif group in ("optimizer", "scheduler"):
         build_optimizer_and_scheduler(config)
     elif group == "trainer":

@@ -34,7 +34,8 @@ def test_the_loss_refitted_is_the_loss_of_training() -> None:
         for batch in batches:
             states, items = judged.model(batch.histories, judged.catalogue), batch.items
             index = items.row_Q, items.length_Q, items.period_Q
-            logits_QV = judged.model.item_logits(states, batch.histories, judged.catalogue, *index)
+            scores = judged.model.item_scores(states, batch.histories, judged.catalogue, *index)
+            logits_QV = judged.model.item_logits(scores)
             total, weight = total + item_loss(logits_QV, items), weight + items.weight_Q.sum()
     torch.testing.assert_close(ours, total / weight, rtol=1e-4, atol=1e-4)
 

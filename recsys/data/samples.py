@@ -45,6 +45,9 @@ class SampleConfig:
     def __post_init__(self) -> None:
         if self.max_length < 2 or self.max_targets < 1:
             raise InputError("data.samples: max_length must be at least 2 and max_targets at least 1")
+        for name in ("dated_query_share", "inner_query_share"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise InputError(f"data.samples.{name} must lie in [0, 1]")
 
 
 @dataclass(frozen=True)

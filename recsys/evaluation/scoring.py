@@ -58,7 +58,8 @@ def score_users(
         )
         states = model(batch.histories, catalogue)
         index_B, length_B = torch.arange(len(rows)), batch.histories.length_B
-        score_BV = model.item_logits(states, batch.histories, catalogue, index_B, length_B)
+        scores = model.item_scores(states, batch.histories, catalogue, index_B, length_B)
+        score_BV = model.item_logits(scores)
         vector_BS = model.user_vectors(states, batch.histories, index_B, length_B)
         spend = returns = conversion = None
         if model.value_heads is not None:

@@ -171,26 +171,6 @@ class UserModel(nn.Module):
         said_QS = self.user_projection(self.user_dropout(states.user_BLD[row_Q, length_Q]))
         return F.pad(F.normalize(recalled_QS + said_QS, dim=-1, eps=1e-6), (0, 1))
 
-    def item_logits(
-        self,
-        states: UserStates,
-        histories: Histories,
-        catalogue: Catalogue,
-        row_Q: Tensor,
-        length_Q: Tensor,
-        period_Q: Tensor | None = None,
-    ) -> Tensor:
-        """(Q, V): cosine / temperature + the item's bias and dated popularity + what own items gain.
-
-        Padding is -inf. `period_Q` picks the popularity of each query's time; None: the catalogue's only one.
-        The user's silence counts nowhere. Only own items get the last term, so the best K are among the
-        nearest by cosine (with the item terms as one more component) and the history itself.
-        """
-        scores = self.item_scores(states, histories, catalogue, row_Q, length_Q, period_Q)
-        if self.repeats is None or scores.own is None:
-            return scores.base_QV
-        return scores.base_QV + self.repeats.gain(scores.own.feature_QVR)[..., 0] * scores.own.is_own_QV
-
     def item_scores(
         self,
         states: UserStates,
@@ -200,7 +180,9 @@ class UserModel(nn.Module):
         length_Q: Tensor,
         period_Q: Tensor | None = None,
     ) -> ItemScores:
-        """What the logits are made of."""
+        """What is known of every item at each query. `period_Q` picks the popularity of the query's time;
+        None: the catalogue's only one. The user's silence counts nowhere.
+        """
         period_Q = torch.zeros_like(row_Q) if period_Q is None else period_Q
         cosine_QV = self.user_vectors(states, histories, row_Q, length_Q) @ states.item_VS.T
         nearness_QV = cosine_QV * torch.exp(-self.log_temperature)
@@ -215,6 +197,16 @@ class UserModel(nn.Module):
                 feature_QVR=self.repeats.features(nearness_QV, popularity_QVW, histories, row_Q, length_Q),
             )
         return ItemScores(base_QV=base_QV.masked_fill(padding_V, float("-inf")), own=own)
+
+    def item_logits(self, scores: ItemScores) -> Tensor:
+        """(Q, V): cosine / temperature + the item's bias and dated popularity + what own items gain.
+
+        Padding is -inf. Only own items get the last term, so the best K are among the nearest by cosine (with
+        the item terms as one more component) and the history itself.
+        """
+        if self.repeats is None or scores.own is None:
+            return scores.base_QV
+        return scores.base_QV + self.repeats.gain(scores.own.feature_QVR)[..., 0] * scores.own.is_own_QV
 
     def value(self, states: UserStates, length_BC: Tensor, features_BCR: Tensor) -> ValueOutput:
         """Value of each row's user at each cut."""

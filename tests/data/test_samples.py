@@ -260,7 +260,14 @@ def test_without_time_the_next_event_is_the_target_and_held_out_events_stay_out(
     assert asked(longer)[-1] == (1, 4, {5})
 
 
-@pytest.mark.parametrize("change", [{"max_length": 1}, {"max_targets": 0}])
-def test_impossible_settings_are_refused(change: dict[str, int]) -> None:
-    with pytest.raises(ValueError, match="at least"):
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"max_length": 1}, "at least"),
+        ({"max_targets": 0}, "at least"),
+        ({"inner_query_share": 1.5}, "inner_query_share must lie in"),
+    ],
+)
+def test_impossible_settings_are_refused(change: dict[str, int], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         SampleConfig(**change)  # type: ignore[arg-type]

@@ -26,7 +26,7 @@ def outputs(model: UserModel, history: Histories, length: int) -> list[Tensor]:
     features_BCR = torch.linspace(-1, 1, NUM_FEATURES).expand(2, 1, -1)
     return [
         model.user_vectors(states, history, row_Q, length_Q),
-        model.item_logits(states, history, catalogue(), row_Q, length_Q),
+        model.item_logits(model.item_scores(states, history, catalogue(), row_Q, length_Q)),
         *model.value(states, length_Q[:, None], features_BCR),
     ]
 
@@ -78,7 +78,7 @@ def test_a_score_is_cosine_over_temperature_plus_item_terms_and_padding_is_never
         model.item_bias.weight[:, 0] = torch.arange(9.0)
         model.popularity.weight.copy_(torch.tensor([[1.0, 2, 3, 4]]))
         states = model(history, items)
-        logits_QV = model.item_logits(states, history, items, *index)
+        logits_QV = model.item_logits(model.item_scores(states, history, items, *index))
         vector_QS = model.user_vectors(states, history, *index)
         cosine_V = torch.nn.functional.cosine_similarity(vector_QS, states.item_VS)
     assert logits_QV[0, 0] == float("-inf")
@@ -95,8 +95,9 @@ def test_each_query_is_given_the_popularity_of_its_own_time() -> None:
     row_Q, length_Q = torch.tensor([0, 1]), torch.tensor([3, 3])
     with torch.no_grad():
         states = model(history, items)
-        both = model.item_logits(states, history, later, row_Q, length_Q, torch.tensor([0, 1]))
-        first = model.item_logits(states, history, items, row_Q, length_Q)
+        period_Q = torch.tensor([0, 1])
+        both = model.item_logits(model.item_scores(states, history, later, row_Q, length_Q, period_Q))
+        first = model.item_logits(model.item_scores(states, history, items, row_Q, length_Q))
     assert torch.equal(both[0], first[0])
     assert not torch.allclose(both[1, 1:], first[1, 1:])
 

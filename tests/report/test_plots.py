@@ -31,8 +31,9 @@ def specs() -> dict[str, Any]:
 
 
 def test_plotly_accepts_every_plot(specs: dict[str, Any]) -> None:
+    assert specs
     for spec in specs.values():
-        go.Figure(painted(spec))
+        assert go.Figure(painted(spec)).data
 
 
 def test_the_own_model_has_its_own_colour(specs: dict[str, Any]) -> None:
