@@ -4,6 +4,8 @@ Legend: B rows (a user's window of events), L events, F profile fields, Q item q
 C cut queries of a row, R cut features, H horizons, V items, N numeric features, T words of a text or times of
 popularity, W columns of popularity.
 A *prefix length* t means: the first t events of the row are known, nothing after them.
+Items are named by their row of the catalogue at hand: the item_index with the whole catalogue, the place
+among the candidates where a step looks at some items only.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from torch import Tensor
 class Histories(NamedTuple):
     """What a user did, oldest first, padded on the right with PAD."""
 
-    item_BL: Tensor  # int64, item_index
+    item_BL: Tensor  # int64, row of the catalogue
     event_type_BL: Tensor  # int64
     timestamp_BL: Tensor  # int64, Unix seconds, UTC (positions where the data set has no time)
     value_BL: Tensor  # float32, money, returns negative
@@ -39,7 +41,7 @@ class ItemQueries(NamedTuple):
     period_Q: Tensor  # int64, row of Catalogue.popularity_TVW, dated at or before the query
     discovers_Q: Tensor  # bool, own items are neither candidates nor targets
     target_query_P: Tensor  # int64, the query a target belongs to
-    target_item_P: Tensor  # int64, item_index
+    target_item_P: Tensor  # int64, row of the catalogue
 
 
 class CutQueries(NamedTuple):
@@ -55,15 +57,27 @@ class CutQueries(NamedTuple):
     converted_BC: Tensor  # bool, bought within the first horizon (masked by observed_BCH[..., 0])
 
 
+class Candidates(NamedTuple):
+    """The items a training step looks at: those of its rows, its targets, and drawn negatives."""
+
+    item_V: Tensor  # int64, item_index, ascending; the first is PAD
+    log_weight_V: Tensor  # float32, -log of the probability of being drawn; -inf for items not drawn
+
+
 class TrainBatch(NamedTuple):
     """One micro batch; totals are of the global batch, so that ranks with fewer rows weigh less."""
 
     histories: Histories
     items: ItemQueries
     cuts: CutQueries
+    candidates: Candidates | None  # None: the whole catalogue
     total_weight: float  # sum of weight_Q over the global batch
     total_cuts: int  # cut queries in the global batch
     position: tuple[int, int]  # (epoch, global batches done in it, this one included)
+
+    def catalogue(self, whole: Catalogue) -> Catalogue:
+        """What this step looks at."""
+        return whole if self.candidates is None else whole.take(self.candidates.item_V)
 
 
 class PredictBatch(NamedTuple):
@@ -75,10 +89,16 @@ class PredictBatch(NamedTuple):
 
 
 class Catalogue(NamedTuple):
-    """Content of every item at one cut; row 0 is padding."""
+    """Content of items at one cut; row 0 is padding."""
 
+    item_V: Tensor  # int64, item_index
     categorical_VF: Tensor  # int64, 0 = unknown
     numeric_VN: Tensor  # float32, standardised
     tokens_VT: Tensor  # int64, padded with 0
     in_training_V: Tensor  # bool, the id was seen in training
     popularity_TVW: Tensor  # float32, data.popularity at each of T times; T = 1 when scoring
+
+    def take(self, row_V: Tensor) -> Catalogue:
+        """The catalogue of these rows only."""
+        rows = {name: column[row_V] for name, column in self._asdict().items() if name != "popularity_TVW"}
+        return Catalogue(**rows, popularity_TVW=self.popularity_TVW[:, row_V])

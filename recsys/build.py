@@ -39,6 +39,7 @@ def catalogue_at(tables: FeatureTables, split: str, times: np.ndarray | None = N
     items = tables.items(split)
     times = np.array([tables.cut(split)]) if times is None else times
     return Catalogue(
+        item_V=torch.arange(tables.num_items + 1),
         categorical_VF=torch.from_numpy(items.categorical),
         numeric_VN=torch.from_numpy(items.numeric),
         tokens_VT=torch.from_numpy(items.tokens),

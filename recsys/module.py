@@ -12,9 +12,8 @@ import torch
 from torch import Tensor
 
 from recsys.batch import Catalogue, TrainBatch
-from recsys.nn.own_items import own_items
 from recsys.nn.user_model import UserModel
-from recsys.objectives.items import item_loss
+from recsys.objectives.items import candidate_logits, item_loss
 from recsys.objectives.value import conversion_loss, retention_loss, spend_loss
 
 
@@ -54,17 +53,18 @@ class UserModule(pl.LightningModule):
 
     def losses(self, batch: TrainBatch) -> dict[str, Tensor]:
         """Loss parts, each the global batch's mean once summed over micro batches and ranks."""
-        states = self.model(batch.histories, self.catalogue)
-        items = batch.items
+        catalogue, items = batch.catalogue(self.catalogue), batch.items
+        states = self.model(batch.histories, catalogue)
         scores = self.model.item_scores(
-            states, batch.histories, self.catalogue, items.row_Q, items.length_Q, items.period_Q
+            states, batch.histories, catalogue, items.row_Q, items.length_Q, items.period_Q
         )
-        logits_QV = self.model.item_logits(scores)
-        # an item nobody could have taken yet is no negative: it would only learn to be pushed down
-        logits_QV = logits_QV.masked_fill(~self.catalogue.in_training_V, float("-inf"))
-        if items.discovers_Q.any():
-            own_QV = own_items(batch.histories, items.row_Q, items.length_Q, logits_QV.shape[1])
-            logits_QV = logits_QV.masked_fill(own_QV & items.discovers_Q[:, None], float("-inf"))
+        logits_QV = candidate_logits(
+            self.model.item_logits(scores),
+            items,
+            own_QV=scores.own.among(len(catalogue.item_V)),
+            in_training_V=catalogue.in_training_V,
+            candidates=batch.candidates,
+        )
         parts = {
             "items": item_loss(logits_QV, items, label_smoothing=self.objective.label_smoothing)
             / max(batch.total_weight, 1e-6)

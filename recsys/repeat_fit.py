@@ -14,6 +14,7 @@ from torch import Tensor
 
 from recsys.batch import Catalogue, TrainBatch
 from recsys.nn.user_model import UserModel
+from recsys.objectives.items import candidate_logits
 
 _RIDGE = 1e-4
 _MAX_QUERIES, _MAX_PAIRS = 20_000, 2_000_000  # plenty for a dozen weights
@@ -83,26 +84,34 @@ def collect(model: UserModel, catalogue: Catalogue, batches: Iterable[TrainBatch
 
 
 def _of_batch(model: UserModel, catalogue: Catalogue, batch: TrainBatch, *, first_query: int) -> OwnQueries:
-    items = batch.items
+    items, catalogue = batch.items, batch.catalogue(catalogue)
     states = model(batch.histories, catalogue)
     scores = model.item_scores(
         states, batch.histories, catalogue, items.row_Q, items.length_Q, items.period_Q
     )
-    assert scores.own is not None
-    base_QV = scores.base_QV.masked_fill(~catalogue.in_training_V, float("-inf"))
-    possible_QV = torch.isfinite(base_QV)
-    target_QV = torch.zeros_like(scores.own.is_own_QV)
+    assert scores.feature_QOR is not None
+    own_QV = scores.own.among(len(catalogue.item_V))
+    base_QV = candidate_logits(
+        scores.base_QV,
+        items,
+        own_QV=own_QV,
+        in_training_V=catalogue.in_training_V,
+        candidates=batch.candidates,
+    )
+    target_QV = torch.zeros_like(own_QV)
     target_QV[items.target_query_P, items.target_item_P] = True
-    target_QV &= possible_QV
+    target_QV &= torch.isfinite(base_QV)
     keep_Q = ~items.discovers_Q & target_QV.any(-1)
-    own_QV = (scores.own.is_own_QV & possible_QV)[keep_Q]
-    base_QV, target_QV = base_QV[keep_Q], target_QV[keep_Q]
-    query_P, item_P = own_QV.nonzero(as_tuple=True)
+    base_QV, target_QV, own_QV = base_QV[keep_Q], target_QV[keep_Q], own_QV[keep_Q]
+    item_QO = scores.own.item_QO[keep_Q]
+    known_QO = scores.own.known_QO[keep_Q] & torch.isfinite(base_QV.gather(1, item_QO))
+    query_P, slot_P = known_QO.nonzero(as_tuple=True)
+    item_P = item_QO[query_P, slot_P]
     others_QV = base_QV.masked_fill(own_QV, float("-inf"))
     return OwnQueries(
         query_P=query_P + first_query,
         base_P=base_QV[query_P, item_P],
-        feature_PR=scores.own.feature_QVR[keep_Q][query_P, item_P],
+        feature_PR=scores.feature_QOR[keep_Q][query_P, slot_P],
         is_target_P=target_QV[query_P, item_P],
         other_Q=torch.logsumexp(others_QV, -1),
         other_target_Q=torch.logsumexp(others_QV.masked_fill(~target_QV, float("-inf")), -1),

@@ -23,10 +23,18 @@ from tests.nn.small_model import catalogue, small_model
 PLAN = PlanConfig(tokens=64, multiple=4, block=4, pool_blocks=4)
 
 
+def samples_of(**config: Any) -> TrainingSamples:
+    config = {"max_length": 8, "target_window_days": 15} | config
+    return TrainingSamples(
+        tables=many_users(num_users=30),  # type: ignore[arg-type]
+        fit_until="validation",
+        config=SampleConfig(**config),
+    )
+
+
 @pytest.fixture(scope="module")
 def samples() -> TrainingSamples:
-    config = SampleConfig(max_length=8, target_window_days=15)
-    return TrainingSamples(tables=many_users(num_users=30), fit_until="validation", config=config)  # type: ignore[arg-type]
+    return samples_of()
 
 
 def all_learned(items: Catalogue) -> Catalogue:
@@ -51,11 +59,12 @@ def module(**parts: Any) -> UserModule:
     )
 
 
+@pytest.mark.parametrize("num_negatives", [5, 1000])
 @pytest.mark.parametrize(("world", "accumulate"), [(2, 1), (1, 2), (2, 2)])
-def test_the_parts_of_ranks_and_micro_batches_add_up(
-    samples: TrainingSamples, world: int, accumulate: int
-) -> None:
+def test_the_parts_of_ranks_and_micro_batches_add_up(num_negatives: int, world: int, accumulate: int) -> None:
     torch.manual_seed(0)
+    samples = samples_of(num_negatives=num_negatives)
+    assert (samples.negatives is not None) == (num_negatives == 5)
     judged = module()
 
     def parts(**where: int) -> list[dict[str, float]]:
@@ -71,6 +80,22 @@ def test_the_parts_of_ranks_and_micro_batches_add_up(
         for name, value in whole.items():
             assert sum(share.get(name, 0.0) for share in shares) == pytest.approx(value, rel=1e-4), name
         assert set(whole) == {"items", "spend", "retention", "conversion"}
+
+
+def test_a_loss_over_drawn_items_is_near_that_over_all() -> None:
+    judged = module()
+
+    def items(num_negatives: int) -> list[float]:
+        loader = ElasticLoader(samples=samples_of(num_negatives=num_negatives), config=PLAN)
+        with torch.no_grad():
+            return [float(judged.losses(batch)["items"]) for batch in islice(loader, 40)]
+
+    whole, few, many = items(1000), items(10), items(19)
+    error_few, error_many = (
+        sum(abs(a - b) for a, b in zip(part, whole, strict=True)) / len(whole) for part in (few, many)
+    )
+    assert error_many < error_few
+    assert sum(few) == pytest.approx(sum(whole), rel=0.03)
 
 
 class StopAt(pl.Callback):

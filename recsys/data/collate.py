@@ -5,12 +5,14 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from recsys.batch import CutQueries, Histories, ItemQueries, PredictBatch, TrainBatch
+from recsys.batch import Candidates, CutQueries, Histories, ItemQueries, PredictBatch, TrainBatch
 from recsys.data.cut_features import CutScaler
 from recsys.data.draws import draw
 from recsys.data.flat import FlatHistories
+from recsys.data.negatives import Negatives
 from recsys.data.samples import TrainingSamples
 from recsys.data.tables import CutTable
+from recsys.schema import PAD
 
 _ASKED, _ORDER, _TARGETS = 0, 1, 2  # streams of draws
 
@@ -92,10 +94,16 @@ def train_batch(
         profile_BF=samples.profile[samples.user[rows]],
         order=order,
     )
+    items, candidates = _item_queries(samples, rows, order, seed=seed, epoch=position[0]), None
+    if samples.negatives is not None:
+        histories, items, candidates = _among_candidates(
+            histories, items, samples.negatives, seed=seed, position=position
+        )
     return TrainBatch(
         histories=histories,
-        items=_item_queries(samples, rows, order, seed=seed, epoch=position[0]),
+        items=items,
         cuts=_cut_queries(samples, rows),
+        candidates=candidates,
         total_weight=total_weight,
         total_cuts=total_cuts,
         position=position,
@@ -143,6 +151,31 @@ def _item_queries(
         discovers_Q=torch.from_numpy(table.inner[query]),
         target_query_P=torch.from_numpy(pairs // num_items),
         target_item_P=torch.from_numpy(pairs % num_items),
+    )
+
+
+def _among_candidates(
+    histories: Histories,
+    items: ItemQueries,
+    negatives: Negatives,
+    *,
+    seed: int,
+    position: tuple[int, int],
+) -> tuple[Histories, ItemQueries, Candidates]:
+    """Items renamed to their places among the drawn negatives and the batch's own items and targets."""
+    drawn, log_share = negatives.draw(seed=seed, epoch=position[0], step=position[1])
+    in_batch = torch.cat([histories.item_BL.ravel(), items.target_item_P]).numpy()
+    item_V = np.unique(np.r_[PAD, in_batch, drawn])
+    log_weight_V = np.full(len(item_V), -np.inf, np.float32)
+    log_weight_V[np.searchsorted(item_V, drawn)] = -log_share
+
+    def place(item: torch.Tensor) -> torch.Tensor:
+        return torch.from_numpy(np.searchsorted(item_V, item.numpy()))
+
+    return (
+        histories._replace(item_BL=place(histories.item_BL)),
+        items._replace(target_item_P=place(items.target_item_P)),
+        Candidates(torch.from_numpy(item_V), torch.from_numpy(log_weight_V)),
     )
 
 

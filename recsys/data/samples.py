@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from recsys.data.cut_features import CutScaler, raw_cut_features
+from recsys.data.negatives import Negatives
 from recsys.data.popularity import period_starts
 from recsys.data.tables import CutTable, FeatureTables
 from recsys.schema import SECONDS_PER_DAY, InputError, Split
@@ -32,6 +33,8 @@ class SampleConfig:
     dated_query_weight: weight of such a query beside those within an order.
     inner_query_share: share of the positions within a moment (an order's lines) that ask as well, drawn anew
         each epoch; the order of a moment's events is shuffled each epoch, having no meaning.
+    num_negatives: items drawn each step beside those of its rows and targets; a catalogue that is not larger
+        is looked at whole.
     """
 
     max_length: int = 200
@@ -41,10 +44,13 @@ class SampleConfig:
     dated_query_share: float = 0.5
     dated_query_weight: float = 3.0
     inner_query_share: float = 0.15
+    num_negatives: int = 10_000
 
     def __post_init__(self) -> None:
-        if self.max_length < 2 or self.max_targets < 1:
-            raise InputError("data.samples: max_length must be at least 2 and max_targets at least 1")
+        if self.max_length < 2 or self.max_targets < 1 or self.num_negatives < 2:
+            raise InputError(
+                "data.samples: max_length and num_negatives must be at least 2, max_targets at least 1"
+            )
         for name in ("dated_query_share", "inner_query_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"data.samples.{name} must lie in [0, 1]")
@@ -102,6 +108,7 @@ class TrainingSamples:
         ) * (np.diff(self.items.start) > 0)
         self.num_cuts = np.diff(self.cuts.start)
         self.profile = _profiles(tables, fit_until)
+        self.negatives = self._negatives(fit_until) if tables.num_items > config.num_negatives else None
 
     def __len__(self) -> int:
         return len(self.user)
@@ -133,6 +140,15 @@ class TrainingSamples:
         mask = np.isin(histories.event_type, self.tables.target_types) & (histories.item_index > 0)
         returned = np.asarray(histories.returned_at)
         return mask & ~((returned > 0) & (returned <= self.boundary)) if self.tables.is_time_split else mask
+
+    def _negatives(self, fit_until: str) -> Negatives:
+        learned = np.arange(len(self.target_mask)) < self.user_end[self.histories.user_of_event()]
+        taken = np.asarray(self.histories.item_index)[learned & self.target_mask]
+        return Negatives(
+            count_V=np.bincount(taken, minlength=self.tables.num_items + 1),
+            in_training_V=self.tables.items(fit_until).in_training,
+            num_draws=self.config.num_negatives,
+        )
 
     def _item_queries(self) -> ItemQueryTable:
         first = np.asarray(self.histories.offsets[:-1])

@@ -60,7 +60,7 @@ def score_users(
         index_B, length_B = torch.arange(len(rows)), batch.histories.length_B
         scores = model.item_scores(states, batch.histories, catalogue, index_B, length_B)
         score_BV = model.item_logits(scores)
-        vector_BS = model.user_vectors(states, batch.histories, index_B, length_B)
+        vector_BS = model.user_vectors(states, scores.own)
         spend = returns = conversion = None
         if model.value_heads is not None:
             output = model.value(states, length_B[:, None], batch.features_BR[:, None])

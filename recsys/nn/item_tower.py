@@ -53,8 +53,7 @@ class ItemTower(nn.Module):
     def forward(self, catalogue: Catalogue) -> tuple[Tensor, Tensor]:
         """(id + content, content), each (V, D). Ids are dropped at random in training, unseen ids always."""
         content_VD = self.content(catalogue)
-        index_V = torch.arange(len(content_VD), device=content_VD.device)
         keep_V = catalogue.in_training_V
         if self.training and self.config.id_dropout > 0:
-            keep_V = keep_V & (torch.rand(len(index_V), device=index_V.device) >= self.config.id_dropout)
-        return self.lookup(index_V) * keep_V[:, None] + content_VD, content_VD
+            keep_V = keep_V & (torch.rand(len(keep_V), device=keep_V.device) >= self.config.id_dropout)
+        return self.lookup(catalogue.item_V) * keep_V[:, None] + content_VD, content_VD

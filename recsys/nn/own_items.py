@@ -1,9 +1,12 @@
 """A user's own earlier items at a query: what each counts in the user vector, and how likely it comes again.
 
-Legend: B rows, L events, D width, Q queries, V items, W columns of popularity, K half-lives.
+Legend: B rows, L events, D width, Q queries, O own items of a row, V items, W columns of popularity,
+K half-lives, R features.
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import torch
 import torch.nn as nn
@@ -18,6 +21,47 @@ _MAX_LOG_WEIGHT = 10.0
 _HALF_LIVES_DAYS = (30.0, 90.0, 360.0)
 
 
+class OwnItems(NamedTuple):
+    """The distinct items of each query's row, in any order; those outside the prefix are not `known`."""
+
+    row_Q: Tensor  # int64
+    length_Q: Tensor  # int64, prefix length
+    item_QO: Tensor  # int64, row of the catalogue
+    known_QO: Tensor  # bool
+    slot_QL: Tensor  # int64, which of the own items an event is of
+    age_QL: Tensor  # float32, days before the newest event of the prefix, so that silence changes nothing
+
+    def per_item(self, weight_QL: Tensor) -> Tensor:
+        """(Q, O): sum of the weights of each item's events within the prefix."""
+        inside_QL = torch.arange(weight_QL.shape[1], device=weight_QL.device) < self.length_Q[:, None]
+        weight_QL = torch.where(inside_QL, weight_QL, torch.zeros_like(weight_QL))
+        total_QO = torch.zeros(self.item_QO.shape, dtype=weight_QL.dtype, device=weight_QL.device)
+        return total_QO.scatter_add(1, self.slot_QL, weight_QL)
+
+    def among(self, num_items: int) -> Tensor:
+        """bool (Q, V): which items of the catalogue are known."""
+        own_QV = torch.zeros(len(self.row_Q), num_items, dtype=torch.bool, device=self.row_Q.device)
+        return own_QV.scatter_(1, self.item_QO, self.known_QO)
+
+
+def own_items(histories: Histories, row_Q: Tensor, length_Q: Tensor) -> OwnItems:
+    """The items of each row, found by sorting its events."""
+    item_BL, order_BL = histories.item_BL.sort(dim=1)
+    sorted_slot_BL = F.pad((item_BL.diff(dim=1) != 0).long().cumsum(1), (1, 0))
+    slot_BL = torch.empty_like(order_BL).scatter_(1, order_BL, sorted_slot_BL)
+    num_own = int(sorted_slot_BL.max()) + 1 if sorted_slot_BL.numel() else 1
+    item_BO = item_BL.new_zeros(len(item_BL), num_own).scatter_(1, sorted_slot_BL, item_BL)
+    own = OwnItems(
+        row_Q=row_Q,
+        length_Q=length_Q,
+        item_QO=item_BO[row_Q],
+        known_QO=item_BO[row_Q] > 0,
+        slot_QL=slot_BL[row_Q],
+        age_QL=_age_days(histories, row_Q, length_Q),
+    )
+    return own._replace(known_QO=own.per_item(torch.ones_like(own.age_QL)) > 0)
+
+
 class Recall(nn.Module):
     """Weight of an own item: sum over its events of exp(attention - decay * log(1 + days to the newest))."""
 
@@ -30,17 +74,14 @@ class Recall(nn.Module):
         for parameter in self.query.parameters():
             nn.init.zeros_(parameter)  # begin with age alone
 
-    def forward(
-        self, hidden_BLD: Tensor, histories: Histories, row_Q: Tensor, length_Q: Tensor, num_items: int
-    ) -> Tensor:
-        """(Q, V), 0 for items the prefix does not hold."""
-        query_QK = self.query(hidden_BLD[row_Q, length_Q])
+    def forward(self, hidden_BLD: Tensor, own: OwnItems) -> Tensor:
+        """(Q, O), 0 for items the prefix does not hold."""
+        query_QK = self.query(hidden_BLD[own.row_Q, own.length_Q])
         key_BLK = self.key(hidden_BLD[:, 1:])
-        log_QL = torch.einsum("qk,qlk->ql", query_QK, key_BLK[row_Q]) / _KEY_WIDTH**0.5
+        log_QL = torch.einsum("qk,qlk->ql", query_QK, key_BLK[own.row_Q]) / _KEY_WIDTH**0.5
         if self.has_time:
-            log_QL = log_QL - F.softplus(self.decay) * torch.log1p(age_days(histories, row_Q, length_Q))
-        weight_QL = log_QL.clamp(max=_MAX_LOG_WEIGHT).exp()
-        return per_item(weight_QL, histories, row_Q, length_Q, num_items)
+            log_QL = log_QL - F.softplus(self.decay) * torch.log1p(own.age_QL)
+        return own.per_item(log_QL.clamp(max=_MAX_LOG_WEIGHT).exp())
 
 
 class Repeats(nn.Module):
@@ -61,41 +102,14 @@ class Repeats(nn.Module):
             self.gain.weight[:, : len(half_lives)] = 1.0 / len(half_lives)
             self.gain.bias.fill_(1.0)
 
-    def features(
-        self,
-        nearness_QV: Tensor,
-        popularity_QVW: Tensor,
-        histories: Histories,
-        row_Q: Tensor,
-        length_Q: Tensor,
-    ) -> Tensor:
-        """(Q, V, K + W + 1): log(1 + decayed count) per half-life, popularity, nearness."""
-        age_QL, num_items = age_days(histories, row_Q, length_Q), nearness_QV.shape[1]
-        counts = [
-            per_item(torch.exp2(-age_QL / half_life), histories, row_Q, length_Q, num_items)
-            for half_life in self.half_lives_K
-        ]
-        return torch.cat([torch.stack(counts, -1).log1p(), popularity_QVW, nearness_QV[..., None]], -1)
+    def features(self, own: OwnItems, popularity_QOW: Tensor, nearness_QO: Tensor) -> Tensor:
+        """(Q, O, K + W + 1): log(1 + decayed count) per half-life, popularity, nearness."""
+        counts = [own.per_item(torch.exp2(-own.age_QL / half_life)) for half_life in self.half_lives_K]
+        return torch.cat([torch.stack(counts, -1).log1p(), popularity_QOW, nearness_QO[..., None]], -1)
 
 
-def age_days(histories: Histories, row_Q: Tensor, length_Q: Tensor) -> Tensor:
-    """float32 (Q, L): days before the newest event of the prefix, so that later silence changes nothing."""
+def _age_days(histories: Histories, row_Q: Tensor, length_Q: Tensor) -> Tensor:
+    """float32 (Q, L)."""
     time_QL = histories.timestamp_BL[row_Q]
     newest_Q1 = time_QL.gather(1, (length_Q - 1).clamp(min=0)[:, None])
     return (newest_Q1 - time_QL).clamp(min=0).float() / SECONDS_PER_DAY
-
-
-def own_items(histories: Histories, row_Q: Tensor, length_Q: Tensor, num_items: int) -> Tensor:
-    """bool (Q, V): items the prefix holds."""
-    ones_QL = torch.ones(len(row_Q), histories.item_BL.shape[1], device=row_Q.device)
-    return per_item(ones_QL, histories, row_Q, length_Q, num_items) > 0
-
-
-def per_item(
-    weight_QL: Tensor, histories: Histories, row_Q: Tensor, length_Q: Tensor, num_items: int
-) -> Tensor:
-    """(Q, V): sum of the weights of each item's events within the prefix."""
-    known_QL = torch.arange(weight_QL.shape[1], device=weight_QL.device) < length_Q[:, None]
-    weight_QL = torch.where(known_QL, weight_QL, torch.zeros_like(weight_QL))
-    total_QV = torch.zeros(len(row_Q), num_items, dtype=weight_QL.dtype, device=weight_QL.device)
-    return total_QV.scatter_add(1, histories.item_BL[row_Q], weight_QL)

@@ -1,6 +1,6 @@
 """The attention-based user model: event tokens, self-attention, cross-attention, user vectors, item scores.
 
-Legend: B rows, L events, D width, S score width, V items, Q queries, C cuts, R features.
+Legend: B rows, L events, D width, S score width, V items, Q queries, O own items, C cuts, R features.
 Output position t of L + 1 knows the first t events of its row and nothing after them.
 """
 
@@ -18,9 +18,9 @@ from torch import Tensor
 from recsys.batch import Catalogue, Histories
 from recsys.nn.attention import GatedBlock, attend
 from recsys.nn.item_tower import ItemTower, ItemTowerConfig
-from recsys.nn.own_items import Recall, Repeats, own_items
+from recsys.nn.own_items import OwnItems, Recall, Repeats, own_items
 from recsys.nn.value_heads import ValueHeads, ValueHeadsConfig, ValueOutput
-from recsys.schema import InputError
+from recsys.schema import PAD, InputError
 
 NUM_POPULARITY = 4  # columns of Catalogue.popularity_TVW: three windows and repurchase
 
@@ -59,18 +59,12 @@ class UserStates(NamedTuple):
     item_VS: Tensor  # (V, S + 1), unit item vectors
 
 
-class OwnScores(NamedTuple):
-    """What `Repeats` goes by."""
-
-    is_own_QV: Tensor  # (Q, V), bool, items of the prefix
-    feature_QVR: Tensor  # (Q, V, R)
-
-
 class ItemScores(NamedTuple):
-    """Logit = base + is_own * gain(features); `own` is None in a model without `Repeats`."""
+    """Logit = base, and for own items + gain(features); no features in a model without `Repeats`."""
 
     base_QV: Tensor  # (Q, V), -inf for padding
-    own: OwnScores | None
+    own: OwnItems
+    feature_QOR: Tensor | None
 
 
 class UserModel(nn.Module):
@@ -161,15 +155,15 @@ class UserModel(nn.Module):
         rest_V1 = (1 - vector_VS.square().sum(-1, keepdim=True)).clamp(min=1e-6).sqrt()
         return torch.cat([vector_VS, rest_V1], -1)
 
-    def user_vectors(
-        self, states: UserStates, histories: Histories, row_Q: Tensor, length_Q: Tensor
-    ) -> Tensor:
+    def user_vectors(self, states: UserStates, own: OwnItems) -> Tensor:
         """(Q, S + 1) unit vectors: own items, weighted by attention, and what the states say beyond them."""
-        weight_QV = self.recall(states.hidden_BLD, histories, row_Q, length_Q, len(states.item_VS))
-        weight_QV = self.user_dropout(weight_QV)
-        recalled_QS = F.normalize(weight_QV @ states.item_VS[:, :-1], dim=-1, eps=1e-6)
-        said_QS = self.user_projection(self.user_dropout(states.user_BLD[row_Q, length_Q]))
-        return F.pad(F.normalize(recalled_QS + said_QS, dim=-1, eps=1e-6), (0, 1))
+        weight_QO = self.user_dropout(self.recall(states.hidden_BLD, own))
+        recalled_QS = F.embedding_bag(
+            own.item_QO, states.item_VS[:, :-1], per_sample_weights=weight_QO, mode="sum"
+        )
+        said_QS = self.user_projection(self.user_dropout(states.user_BLD[own.row_Q, own.length_Q]))
+        both_QS = F.normalize(recalled_QS, dim=-1, eps=1e-6) + said_QS
+        return F.pad(F.normalize(both_QS, dim=-1, eps=1e-6), (0, 1))
 
     def item_scores(
         self,
@@ -184,19 +178,17 @@ class UserModel(nn.Module):
         None: the catalogue's only one. The user's silence counts nowhere.
         """
         period_Q = torch.zeros_like(row_Q) if period_Q is None else period_Q
-        cosine_QV = self.user_vectors(states, histories, row_Q, length_Q) @ states.item_VS.T
+        own = own_items(histories, row_Q, length_Q)
+        cosine_QV = self.user_vectors(states, own) @ states.item_VS.T
         nearness_QV = cosine_QV * torch.exp(-self.log_temperature)
-        bias_V = self.item_bias.weight[: len(states.item_VS), 0]
+        bias_V = self.item_bias(catalogue.item_V)[:, 0]
         base_QV = nearness_QV + bias_V + self.popularity(catalogue.popularity_TVW)[..., 0][period_Q]
-        padding_V = torch.arange(len(states.item_VS), device=base_QV.device) == 0
-        own = None
-        if self.repeats is not None:
-            popularity_QVW = catalogue.popularity_TVW[period_Q]
-            own = OwnScores(
-                is_own_QV=own_items(histories, row_Q, length_Q, len(states.item_VS)),
-                feature_QVR=self.repeats.features(nearness_QV, popularity_QVW, histories, row_Q, length_Q),
-            )
-        return ItemScores(base_QV=base_QV.masked_fill(padding_V, float("-inf")), own=own)
+        base_QV = base_QV.masked_fill(catalogue.item_V == PAD, float("-inf"))
+        if self.repeats is None:
+            return ItemScores(base_QV, own, None)
+        popularity_QOW = catalogue.popularity_TVW[period_Q[:, None], own.item_QO]
+        feature_QOR = self.repeats.features(own, popularity_QOW, nearness_QV.gather(1, own.item_QO))
+        return ItemScores(base_QV, own, feature_QOR)
 
     def item_logits(self, scores: ItemScores) -> Tensor:
         """(Q, V): cosine / temperature + the item's bias and dated popularity + what own items gain.
@@ -204,9 +196,10 @@ class UserModel(nn.Module):
         Padding is -inf. Only own items get the last term, so the best K are among the nearest by cosine (with
         the item terms as one more component) and the history itself.
         """
-        if self.repeats is None or scores.own is None:
+        if self.repeats is None or scores.feature_QOR is None:
             return scores.base_QV
-        return scores.base_QV + self.repeats.gain(scores.own.feature_QVR)[..., 0] * scores.own.is_own_QV
+        gain_QO = self.repeats.gain(scores.feature_QOR)[..., 0] * scores.own.known_QO
+        return scores.base_QV.scatter_add(1, scores.own.item_QO, gain_QO)
 
     def value(self, states: UserStates, length_BC: Tensor, features_BCR: Tensor) -> ValueOutput:
         """Value of each row's user at each cut."""

@@ -4,7 +4,7 @@ A query at a date asks for a hit: -log of the probability of all its targets tog
 the top of the list. A query within an order teaches what goes with what: its own items are neither candidates
 nor targets, and all targets count alike (dense all-action, Pancha et al. 2022).
 
-Legend: Q queries, P query-target pairs, V items.
+Legend: Q queries, P query-target pairs, V items of the catalogue at hand.
 """
 
 from __future__ import annotations
@@ -12,9 +12,32 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from recsys.batch import ItemQueries
+from recsys.batch import Candidates, ItemQueries
 
 _MIN_SHARE = 1e-30
+
+
+def candidate_logits(
+    logits_QV: Tensor,
+    queries: ItemQueries,
+    *,
+    own_QV: Tensor,
+    in_training_V: Tensor,
+    candidates: Candidates | None,
+) -> Tensor:
+    """(Q, V) logits of what each query chooses among, -inf for the rest.
+
+    An item nobody could have taken yet is no negative: it would only learn to be pushed down. Of a catalogue
+    looked at in part, a query knows its own items and targets for sure; the others stand for those not drawn,
+    each with 1 / its probability of being drawn, which makes the sum of exp(logits) unbiased (Horvitz and
+    Thompson 1952; the correction by log q of Bengio and Senecal 2008 for draws without repetition).
+    """
+    if candidates is not None:
+        sure_QV = own_QV.clone()
+        sure_QV[queries.target_query_P, queries.target_item_P] = True
+        logits_QV = logits_QV + torch.where(sure_QV, 0.0, candidates.log_weight_V)
+    closed_QV = own_QV & queries.discovers_Q[:, None] | ~in_training_V
+    return logits_QV.masked_fill(closed_QV, float("-inf"))
 
 
 def item_loss(logits_QV: Tensor, queries: ItemQueries, *, label_smoothing: float = 0.0) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -72,6 +73,10 @@ class Shop:
 
     def cut(self, split: str) -> int:
         return int(self.metadata["split"]["cuts"][split])  # type: ignore[index]
+
+    def items(self, split: str) -> Any:
+        """Every item may be learned."""
+        return SimpleNamespace(in_training=np.arange(self.num_items + 1) > 0)
 
     def at_cut(self, *, split: str, cut: int | None = None) -> CutTable:
         cut = self.cut(split) if cut is None else cut

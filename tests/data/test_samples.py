@@ -168,6 +168,23 @@ def test_a_share_of_the_queries_asks_anew_each_epoch_however_they_are_dealt() ->
     assert whole[0] == [n for row in rows for n in lengths(np.array([row]), 0)]
 
 
+def test_a_part_of_the_catalogue_holds_what_the_batch_names() -> None:
+    whole = batch_of(samples_of(many_users()))
+    part = batch_of(samples_of(many_users(), num_negatives=4))
+    assert whole.candidates is None
+    assert part.candidates is not None
+    item_V, log_weight_V = part.candidates
+    assert item_V[0] == 0
+    assert (item_V.diff() > 0).all()
+    assert torch.equal(item_V[part.histories.item_BL], whole.histories.item_BL)
+    assert torch.equal(item_V[part.items.target_item_P], whole.items.target_item_P)
+    drawn, log_share = samples_of(many_users(), num_negatives=4).negatives.draw(seed=0, epoch=0, step=1)  # type: ignore[union-attr]
+    weights = dict(zip(item_V.tolist(), log_weight_V.tolist(), strict=True))
+    assert {item: weight for item, weight in weights.items() if weight > -np.inf} == pytest.approx(
+        dict(zip(drawn.tolist(), (-log_share).tolist(), strict=True))
+    )
+
+
 def test_cut_queries_belong_to_their_user_and_know_the_events_up_to_the_cut() -> None:
     events = [
         Event(1, 5, 1, 11),

@@ -19,6 +19,7 @@ def catalogue(*, num_items: int = 6) -> Catalogue:
     """Items differ in one field, one number and two words; the last one was not seen in training."""
     index_V = torch.arange(num_items + 1)
     return Catalogue(
+        item_V=index_V,
         categorical_VF=torch.where(index_V > 0, 1 + index_V % 3, 0)[:, None],
         numeric_VN=(index_V.float() / 3 - 1)[:, None],
         tokens_VT=torch.stack([index_V, torch.where(index_V > 3, index_V - 3, 0)], 1),

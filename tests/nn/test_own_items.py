@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from recsys.nn.own_items import Recall, Repeats, own_items
+from recsys.nn.own_items import OwnItems, Recall, Repeats, own_items
 from tests.nn.small_model import histories
 
 DECAY = math.log(1 + math.exp(-1))  # softplus of -1
@@ -17,17 +17,22 @@ POPULARITY_V = torch.tensor([0.0, 1, 2, 3, 4, 5, 6])
 def recalled(*, has_time: bool = True, row: int, length: int) -> list[float]:
     """Weights of a fresh recall, which attends to nothing yet."""
     hidden_BLD = torch.randn(2, 7, 8, generator=torch.Generator().manual_seed(0))
-    recall = Recall(width=8, has_time=has_time)
-    return recall(hidden_BLD, histories(), torch.tensor([row]), torch.tensor([length]), 7)[0].tolist()
+    own = own_items(histories(), torch.tensor([row]), torch.tensor([length]))
+    return by_item(own, Recall(width=8, has_time=has_time)(hidden_BLD, own))[0].tolist()
 
 
-def features(*, row: int, length: int, **settings: bool) -> list[list[float]]:
-    """Of every item, with nearness 2 and its number as popularity."""
+def by_item(own: OwnItems, value_QO: torch.Tensor) -> torch.Tensor:
+    """(1, 7): the values at the items they are of, 0 elsewhere."""
+    assert len(set(own.item_QO[0].tolist())) == own.item_QO.shape[1], "every item once"
+    return torch.zeros(1, 7).scatter(1, own.item_QO, value_QO)
+
+
+def features(*, row: int, length: int, **settings: bool) -> dict[int, list[float]]:
+    """Of every item of the row, with nearness 2 and its number as popularity."""
     repeats = Repeats(num_popularity=1, **({"has_time": True} | settings))
-    index = torch.tensor([row]), torch.tensor([length])
-    return repeats.features(torch.full((1, 7), 2.0), POPULARITY_V[None, :, None], histories(), *index)[
-        0
-    ].tolist()
+    own = own_items(histories(), torch.tensor([row]), torch.tensor([length]))
+    found = repeats.features(own, POPULARITY_V[own.item_QO][..., None], torch.full(own.item_QO.shape, 2.0))
+    return dict(zip(own.item_QO[0].tolist(), found[0].tolist(), strict=True))
 
 
 def test_events_of_an_item_add_up_and_fade() -> None:
@@ -48,7 +53,7 @@ def test_features_are_log_decayed_counts_popularity_and_nearness() -> None:
     assert found[1] == pytest.approx(expected([3, 0], 1), abs=1e-5)
     assert found[2] == pytest.approx(expected([2], 2), abs=1e-5)
     assert found[3] == pytest.approx(expected([0], 3), abs=1e-5)
-    assert found[5] == pytest.approx(expected([], 5), abs=1e-5)
+    assert found[6] == pytest.approx(expected([], 6), abs=1e-5), "bought later"
 
 
 def test_without_time_events_only_count() -> None:
@@ -59,4 +64,5 @@ def test_items_outside_the_prefix_weigh_nothing_and_are_not_own() -> None:
     index = torch.tensor([0, 1]), torch.tensor([4, 0])
     assert [recalled(row=0, length=4)[item] for item in (0, 4, 5, 6)] == [0, 0, 0, 0]
     assert recalled(row=1, length=0) == [0.0] * 7
-    assert own_items(histories(), *index, 7).tolist() == [[i in (1, 2, 3) for i in range(7)], [False] * 7]
+    known = own_items(histories(), *index).among(7).tolist()
+    assert known == [[i in (1, 2, 3) for i in range(7)], [False] * 7]

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from recsys.batch import Histories
+from recsys.nn.own_items import own_items
 from recsys.nn.user_model import UserModel
 from tests.nn.small_model import DAY, NUM_FEATURES, catalogue, histories, small_model
 
@@ -25,7 +26,7 @@ def outputs(model: UserModel, history: Histories, length: int) -> list[Tensor]:
     row_Q, length_Q = torch.arange(2), torch.full((2,), length)
     features_BCR = torch.linspace(-1, 1, NUM_FEATURES).expand(2, 1, -1)
     return [
-        model.user_vectors(states, history, row_Q, length_Q),
+        model.user_vectors(states, own_items(history, row_Q, length_Q)),
         model.item_logits(model.item_scores(states, history, catalogue(), row_Q, length_Q)),
         *model.value(states, length_Q[:, None], features_BCR),
     ]
@@ -79,7 +80,7 @@ def test_a_score_is_cosine_over_temperature_plus_item_terms_and_padding_is_never
         model.popularity.weight.copy_(torch.tensor([[1.0, 2, 3, 4]]))
         states = model(history, items)
         logits_QV = model.item_logits(model.item_scores(states, history, items, *index))
-        vector_QS = model.user_vectors(states, history, *index)
+        vector_QS = model.user_vectors(states, own_items(history, *index))
         cosine_V = torch.nn.functional.cosine_similarity(vector_QS, states.item_VS)
     assert logits_QV[0, 0] == float("-inf")
     number = torch.arange(1.0, 7.0)
@@ -100,6 +101,18 @@ def test_each_query_is_given_the_popularity_of_its_own_time() -> None:
         first = model.item_logits(model.item_scores(states, history, items, row_Q, length_Q))
     assert torch.equal(both[0], first[0])
     assert not torch.allclose(both[1, 1:], first[1, 1:])
+
+
+def test_of_a_part_of_the_catalogue_every_score_is_as_of_the_whole() -> None:
+    model, history, items = small_model(), histories(), catalogue()
+    row_V = torch.tensor([0, 1, 2, 3, 4, 6])  # all but item 5, which user 1 has taken: user 0 only
+    index = torch.tensor([0, 0]), torch.tensor([6, 3])
+    with torch.no_grad():
+        whole = model.item_logits(model.item_scores(model(history, items), history, items, *index))
+        part = items.take(row_V)
+        renamed = history._replace(item_BL=torch.searchsorted(row_V, history.item_BL))
+        scores = model.item_scores(model(renamed, part), renamed, part, *index)
+        torch.testing.assert_close(model.item_logits(scores), whole[:, row_V])
 
 
 def test_an_item_vector_keeps_its_length_up_to_one() -> None:

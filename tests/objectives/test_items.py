@@ -7,8 +7,8 @@ import math
 import pytest
 import torch
 
-from recsys.batch import ItemQueries
-from recsys.objectives.items import item_loss
+from recsys.batch import Candidates, ItemQueries
+from recsys.objectives.items import candidate_logits, item_loss
 
 # exp of the logits: 0, 1, 2, 5 (sum 8) and 0, 3, 3, 4 (sum 10); item 0 is padding
 LOGITS_QV = torch.log(torch.tensor([[0.0, 1, 2, 5], [0, 3, 3, 4]]))
@@ -56,6 +56,32 @@ def test_the_order_of_targets_does_not_matter() -> None:
     one = item_loss(LOGITS_QV, queries([0, 0, 1], [2, 3, 1], [2.0, 0.5]))
     other = item_loss(LOGITS_QV, queries([0, 1, 0], [3, 1, 2], [2.0, 0.5]))
     torch.testing.assert_close(one, other)
+
+
+@pytest.mark.parametrize("discovers", [True, False])
+def test_own_items_are_closed_to_discovery_and_unlearned_items_to_all(discovers: bool) -> None:
+    own_QV = torch.tensor([[False, True, False, False], [False, False, False, False]])
+    asked = queries([0, 1], [2, 2], [1.0, 1.0], discovers=discovers)
+    in_training_V = torch.tensor([False, True, True, False])
+    found = candidate_logits(LOGITS_QV, asked, own_QV=own_QV, in_training_V=in_training_V, candidates=None)
+    assert found.exp().tolist() == [
+        pytest.approx([0, 0 if discovers else 1, 2, 0]),
+        pytest.approx([0, 3, 3, 0]),
+    ]
+
+
+def test_drawn_items_stand_for_those_not_drawn_and_sure_ones_for_themselves() -> None:
+    own_QV = torch.tensor([[False, True, False, False], [False, False, False, False]])
+    asked = queries([0, 1], [2, 2], [1.0, 1.0], discovers=False)
+    # item 1 came with a row and was not drawn, item 2 was drawn with probability 1/2, item 3 with 1/4
+    drawn = Candidates(torch.arange(4), torch.tensor([-math.inf, -math.inf, math.log(2), math.log(4)]))
+    found = candidate_logits(
+        LOGITS_QV, asked, own_QV=own_QV, in_training_V=torch.arange(4) > 0, candidates=drawn
+    )
+    assert found.exp().tolist() == [
+        pytest.approx([0, 1, 2, 4 * 5]),  # its own item, its target, a stand-in
+        pytest.approx([0, 0, 3, 4 * 4]),  # another's own item, its target, a stand-in
+    ]
 
 
 def test_label_smoothing_spreads_over_the_real_items() -> None:
