@@ -12,8 +12,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,8 +19,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as to_bytes
 
+from recsys.disk import whole_folder
 from recsys.nn.item_tower import ItemTowerConfig
 from recsys.nn.user_model import UserModel, UserModelConfig
 from recsys.nn.value_heads import ValueHeadsConfig
@@ -47,19 +47,16 @@ class Bundle:
 
 
 def save_bundle(bundle: Bundle, path: Path) -> None:
-    """Write beside and rename: the folder is complete or absent."""
-    building = path.with_name(f".building-{path.name}-{os.getpid()}")
-    shutil.rmtree(building, ignore_errors=True)
-    building.mkdir(parents=True)
-    try:
-        weights = {name: t.detach().contiguous() for name, t in bundle.model.state_dict().items()}
-        table = weights.pop(_ID_TABLE)
-        shards = {"weights-dense.safetensors": weights}
-        for k, start in enumerate(range(0, len(table), _ROWS_PER_SHARD)):
-            rows = table[start : start + _ROWS_PER_SHARD].contiguous()
-            shards[f"weights-items-{k:05d}.safetensors"] = {_ID_TABLE: rows}
+    """The folder is complete or as it was before. Raises OSError that names it where the disk is full."""
+    weights = {name: t.detach().contiguous() for name, t in bundle.model.state_dict().items()}
+    table = weights.pop(_ID_TABLE)
+    shards = {"weights-dense.safetensors": weights}
+    for k, start in enumerate(range(0, len(table), _ROWS_PER_SHARD)):
+        rows = table[start : start + _ROWS_PER_SHARD].contiguous()
+        shards[f"weights-items-{k:05d}.safetensors"] = {_ID_TABLE: rows}
+    with whole_folder(path) as building:
         for name, tensors in shards.items():
-            save_file(tensors, building / name)
+            (building / name).write_bytes(to_bytes(tensors))
         pq.write_table(
             pa.table({Column.ITEM_INDEX: range(len(bundle.item_ids)), Column.ITEM_ID: bundle.item_ids}),
             building / _ITEMS,
@@ -74,13 +71,6 @@ def save_bundle(bundle: Bundle, path: Path) -> None:
         }
         (building / _BUNDLE).write_text(json.dumps(content, indent=2))
         (building / _CARD).write_text(_model_card(bundle))
-        old = path.with_name(f".old-{path.name}-{os.getpid()}")
-        if path.exists():
-            os.replace(path, old)
-        os.replace(building, path)
-        shutil.rmtree(old, ignore_errors=True)
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
 
 
 def load_bundle(path: str | Path) -> Bundle:

@@ -76,7 +76,7 @@ def test_a_save_that_fails_leaves_the_old_bundle(saved: Path, monkeypatch: pytes
     def no_space(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("recsys.bundle.save_file", no_space)
+    monkeypatch.setattr("recsys.bundle.to_bytes", no_space)
     with pytest.raises(OSError, match="No space"):
         save_bundle(bundle(seed=1), saved)
     assert torch.equal(load_bundle(saved).model.start, bundle().model.start)
