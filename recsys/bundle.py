@@ -1,7 +1,8 @@
 """A trained model on disk: safetensors weights, config, scaler, items, fingerprint, model card. No pickle.
 
 <bundle>/
-  bundle.json             format, model config, scaler, tables it was trained on, run settings, shard index
+  bundle.json             format, model config, scaler, tables it was trained on, run settings,
+                          vocabularies, shard index
   weights-*.safetensors   dense weights, and the id table in item_index order
   items.parquet           item_index -> item_id
   MODEL_CARD.md
@@ -28,7 +29,7 @@ from recsys.nn.user_model import UserModel, UserModelConfig
 from recsys.nn.value_heads import ValueHeadsConfig
 from recsys.schema import Column, InputError
 
-FORMAT = 2
+FORMAT = 3
 _BUNDLE, _ITEMS, _CARD = "bundle.json", "items.parquet", "MODEL_CARD.md"
 _ID_TABLE = "item_tower.lookup.weight"
 _ROWS_PER_SHARD = 1_000_000
@@ -36,12 +37,14 @@ _ROWS_PER_SHARD = 1_000_000
 
 @dataclass(frozen=True)
 class Bundle:
-    """scaler: mean and std of the cut features; trained_on: dataset, table version, split hash, fit_until."""
+    """scaler: mean and std of the cut features; trained_on: dataset, table version, split hash, fit_until;
+    vocabularies: size and hash of each one; item_ids: by item_index."""
 
     model: UserModel
     scaler: dict[str, list[float]]
     trained_on: dict[str, Any]
     settings: dict[str, Any]
+    vocabularies: dict[str, dict[str, Any]]
     item_ids: list[str]
     fingerprint: str = ""
 
@@ -67,6 +70,7 @@ def save_bundle(bundle: Bundle, path: Path) -> None:
             "scaler": bundle.scaler,
             "trained_on": bundle.trained_on,
             "settings": bundle.settings,
+            "vocabularies": bundle.vocabularies,
             "shards": {name: _digest(building / name) for name in shards},
         }
         (building / _BUNDLE).write_text(json.dumps(content, indent=2))
@@ -102,6 +106,7 @@ def load_bundle(path: str | Path) -> Bundle:
         scaler=content["scaler"],
         trained_on=content["trained_on"],
         settings=content["settings"],
+        vocabularies=content["vocabularies"],
         item_ids=pq.read_table(path / _ITEMS)[Column.ITEM_ID].to_pylist(),
         fingerprint=hashlib.sha256(json.dumps(content["shards"], sort_keys=True).encode()).hexdigest()[:16],
     )
