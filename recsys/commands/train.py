@@ -130,7 +130,9 @@ def _trainer(cfg: Any, *, logged: dict[str, Any]) -> Trainer:
     from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
     from recsys.schema import InputError
+    from recsys.tracking import quiet_lightning
 
+    quiet_lightning()
     loggers = [instantiate(logger, _convert_="all") for logger in cfg.logger.values() if logger]
     for logger in loggers:
         logger.log_hyperparams(logged)
