@@ -50,7 +50,7 @@ def _vocabularies(tables: FeatureTables) -> dict[str, Sequence[Any]]:
             **{f"values of profile field {name}": v for name, v in fitted["profile_fields"].items()},
         }
     except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"{path} is missing or damaged ({error}); run python -m spark_jobs") from error
+        raise InputError(f"{path} is missing or damaged; run `python -m spark_jobs` again") from error
 
 
 def _digest(entries: Sequence[Any]) -> str:
