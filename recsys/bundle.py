@@ -1,7 +1,8 @@
 """A trained model on disk: safetensors weights, config, scaler, items, fingerprint, model card. No pickle.
 
 <bundle>/
-  bundle.json             format, model config, scaler, tables it was trained on, run settings, shard index
+  bundle.json             format, model config, scaler, tables it was trained on, run settings,
+                          vocabularies, shard index
   weights-*.safetensors   dense weights, and the id table in item_index order
   items.parquet           item_index -> item_id
   MODEL_CARD.md
@@ -12,8 +13,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,14 +20,16 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as to_bytes
 
+from recsys.disk import whole_folder
 from recsys.nn.item_tower import ItemTowerConfig
 from recsys.nn.user_model import UserModel, UserModelConfig
 from recsys.nn.value_heads import ValueHeadsConfig
 from recsys.schema import Column, InputError
 
-FORMAT = 2
+FORMAT = 3
 _BUNDLE, _ITEMS, _CARD = "bundle.json", "items.parquet", "MODEL_CARD.md"
 _ID_TABLE = "item_tower.lookup.weight"
 _ROWS_PER_SHARD = 1_000_000
@@ -36,30 +37,29 @@ _ROWS_PER_SHARD = 1_000_000
 
 @dataclass(frozen=True)
 class Bundle:
-    """scaler: mean and std of the cut features; trained_on: dataset, table version, split hash, fit_until."""
+    """scaler: mean and std of the cut features; trained_on: dataset, table version, split hash, fit_until;
+    vocabularies: size and hash of each one; item_ids: by item_index."""
 
     model: UserModel
     scaler: dict[str, list[float]]
     trained_on: dict[str, Any]
     settings: dict[str, Any]
+    vocabularies: dict[str, dict[str, Any]]
     item_ids: list[str]
     fingerprint: str = ""
 
 
 def save_bundle(bundle: Bundle, path: Path) -> None:
-    """Write beside and rename: the folder is complete or absent."""
-    building = path.with_name(f".building-{path.name}-{os.getpid()}")
-    shutil.rmtree(building, ignore_errors=True)
-    building.mkdir(parents=True)
-    try:
-        weights = {name: t.detach().contiguous() for name, t in bundle.model.state_dict().items()}
-        table = weights.pop(_ID_TABLE)
-        shards = {"weights-dense.safetensors": weights}
-        for k, start in enumerate(range(0, len(table), _ROWS_PER_SHARD)):
-            rows = table[start : start + _ROWS_PER_SHARD].contiguous()
-            shards[f"weights-items-{k:05d}.safetensors"] = {_ID_TABLE: rows}
+    """The folder is complete or as it was before. Raises OSError that names it where the disk is full."""
+    weights = {name: t.detach().contiguous() for name, t in bundle.model.state_dict().items()}
+    table = weights.pop(_ID_TABLE)
+    shards = {"weights-dense.safetensors": weights}
+    for k, start in enumerate(range(0, len(table), _ROWS_PER_SHARD)):
+        rows = table[start : start + _ROWS_PER_SHARD].contiguous()
+        shards[f"weights-items-{k:05d}.safetensors"] = {_ID_TABLE: rows}
+    with whole_folder(path) as building:
         for name, tensors in shards.items():
-            save_file(tensors, building / name)
+            (building / name).write_bytes(to_bytes(tensors))
         pq.write_table(
             pa.table({Column.ITEM_INDEX: range(len(bundle.item_ids)), Column.ITEM_ID: bundle.item_ids}),
             building / _ITEMS,
@@ -70,17 +70,11 @@ def save_bundle(bundle: Bundle, path: Path) -> None:
             "scaler": bundle.scaler,
             "trained_on": bundle.trained_on,
             "settings": bundle.settings,
+            "vocabularies": bundle.vocabularies,
             "shards": {name: _digest(building / name) for name in shards},
         }
         (building / _BUNDLE).write_text(json.dumps(content, indent=2))
         (building / _CARD).write_text(_model_card(bundle))
-        old = path.with_name(f".old-{path.name}-{os.getpid()}")
-        if path.exists():
-            os.replace(path, old)
-        os.replace(building, path)
-        shutil.rmtree(old, ignore_errors=True)
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
 
 
 def load_bundle(path: str | Path) -> Bundle:
@@ -112,6 +106,7 @@ def load_bundle(path: str | Path) -> Bundle:
         scaler=content["scaler"],
         trained_on=content["trained_on"],
         settings=content["settings"],
+        vocabularies=content["vocabularies"],
         item_ids=pq.read_table(path / _ITEMS)[Column.ITEM_ID].to_pylist(),
         fingerprint=hashlib.sha256(json.dumps(content["shards"], sort_keys=True).encode()).hexdigest()[:16],
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import zip_longest
+
 import numpy as np
 import torch
 
@@ -9,17 +11,30 @@ from recsys.batch import Catalogue
 from recsys.build import catalogue_at
 from recsys.bundle import Bundle
 from recsys.data.tables import FeatureTables
-from recsys.schema import InputError
+from recsys.schema import InputError, Split
+from recsys.vocabulary import check_continues
+
+
+def check_meaning(bundle: Bundle, tables: FeatureTables) -> None:
+    """Raise InputError where an index of the tables stands for something else than in training.
+
+    Tables of the same data set go on from those before them: items and words come to the end.
+    """
+    _check_dataset(bundle, tables)
+    item_id_V = tables.items(Split.TEST).item_id
+    for index, (old, new) in enumerate(zip_longest(bundle.item_ids, item_id_V[: len(bundle.item_ids)])):
+        if old != new:
+            raise InputError(
+                f"item_index {index} is {new!r} in the tables and {old!r} in the bundle: the tables were "
+                "begun anew or are older; retrain on these tables, without a warm start"
+            )
+    check_continues(bundle.vocabularies, tables)
 
 
 def check_fit(bundle: Bundle, tables: FeatureTables) -> None:
     """Raise InputError where the bundle cannot score these tables."""
-    trained, metadata, config = bundle.trained_on, tables.metadata, bundle.model.config
-    if trained["dataset"] != metadata["dataset"]:
-        raise InputError(
-            f"the bundle was trained on {trained['dataset']}, the tables are of {metadata['dataset']}; "
-            "name a bundle of this data set"
-        )
+    _check_dataset(bundle, tables)
+    metadata, config = tables.metadata, bundle.model.config
     if tables.num_items > config.item_tower.capacity:
         raise InputError(
             f"the tables have {tables.num_items:,} items, the bundle's id table holds "
@@ -38,23 +53,27 @@ def check_fit(bundle: Bundle, tables: FeatureTables) -> None:
             )
     if len(metadata["item_numeric"]) != config.item_tower.num_numeric:
         raise InputError("item_numeric of the tables differs from the bundle's; retrain on these tables")
+    check_meaning(bundle, tables)
+
+
+def _check_dataset(bundle: Bundle, tables: FeatureTables) -> None:
+    trained = bundle.trained_on["dataset"]
+    if trained != tables.metadata["dataset"]:
+        raise InputError(
+            f"the bundle was trained on {trained}, the tables are of {tables.metadata['dataset']}; "
+            "name a bundle of this data set"
+        )
 
 
 def catalogue_for(bundle: Bundle, tables: FeatureTables, split: str) -> Catalogue:
     """Content of the items at the cut, `in_training_V` where this bundle has learned the item's id.
 
     An item that came after the bundle's own training cut has an untrained row in its id table: it is scored
-    by content alone. Raises InputError where an index stands for another item than in training.
+    by content alone.
     """
     catalogue = catalogue_at(tables, split)
     item_id_V = tables.items(split).item_id
     learned_V = np.arange(len(item_id_V)) < len(bundle.item_ids)
-    for index, (old, new) in enumerate(zip(bundle.item_ids, item_id_V, strict=False)):
-        if old and new and old != new:
-            raise InputError(
-                f"item_index {index} is {new!r} in the tables and {old!r} in the bundle: the tables were "
-                "begun anew; retrain on these tables"
-            )
     if tables.is_time_split:  # frozen indices follow first sight, so an id is known if it was seen by the cut
         learned_V &= tables.items(split).first_seen <= bundle.trained_on["cut"]
     return catalogue._replace(in_training_V=catalogue.in_training_V & torch.from_numpy(learned_V))

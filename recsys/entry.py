@@ -61,8 +61,17 @@ def _one_line_errors(*, with_trace: bool) -> Iterator[None]:
     except OSError as error:
         if error.errno is None:
             raise
-        where = f" ({error.filename})" if error.filename else ""
-        fail(f"{os.strerror(error.errno)}{where}: free space or mend the path, then run again")
+        where = error.filename or _output_dir()
+        fail(f"{os.strerror(error.errno)} ({where}): free space or mend the path, then run again")
+
+
+def _output_dir() -> str:
+    """Folder of the run that is going on: what a library writes to when its error names no file."""
+    from hydra.core.hydra_config import HydraConfig
+
+    if not HydraConfig.initialized():
+        return os.getcwd()
+    return str(Path(HydraConfig.get().run.dir).resolve())
 
 
 def _first_sentences(error: Exception) -> str:

@@ -20,6 +20,7 @@ def bundle(seed: int = 0) -> Bundle:
         scaler={"mean": [0.5] * 11, "std": [2.0] * 11},
         trained_on={"dataset": "shop", "version": "v1", "split_hash": "abc", "fit_until": "test"},
         settings={"name": "demo", "seed": 3},
+        vocabularies={"tokens": {"size": 2, "hash": "abc"}},
         item_ids=["", "A", "B", "C", "D", "E", "F"],
     )
 
@@ -38,7 +39,7 @@ def test_a_round_trip_keeps_everything(saved: Path) -> None:
         assert torch.equal(after.model.state_dict()[name], tensor), name
     scored = [b.model(histories(), catalogue()).user_BLD for b in (before, after)]
     assert torch.equal(*scored)
-    for field in ("scaler", "trained_on", "settings", "item_ids"):
+    for field in ("scaler", "trained_on", "settings", "vocabularies", "item_ids"):
         assert getattr(after, field) == getattr(before, field)
     assert after.fingerprint
 
@@ -76,7 +77,7 @@ def test_a_save_that_fails_leaves_the_old_bundle(saved: Path, monkeypatch: pytes
     def no_space(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("recsys.bundle.save_file", no_space)
+    monkeypatch.setattr("recsys.bundle.to_bytes", no_space)
     with pytest.raises(OSError, match="No space"):
         save_bundle(bundle(seed=1), saved)
     assert torch.equal(load_bundle(saved).model.start, bundle().model.start)

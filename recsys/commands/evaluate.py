@@ -5,10 +5,10 @@ from __future__ import annotations
 import csv
 import datetime
 import json
-import os
 from pathlib import Path
 from typing import Any
 
+from recsys.disk import whole_file
 from recsys.entry import hydra_command
 
 
@@ -23,16 +23,14 @@ def evaluate_and_report(*, bundle_dir: Path, tables: Any, split: str, output: Pa
 
     bundle = load_bundle(bundle_dir)
     evaluation = evaluate_bundle(bundle=bundle, tables=tables, split=split)
-    output.mkdir(parents=True, exist_ok=True)
     content = {
         "figures": evaluation.figures,
         "protocol": evaluation.protocol,
         "notes": evaluation.notes,
         "verdicts": evaluation.verdicts,
     }
-    building = output / ".metrics.json"
-    building.write_text(json.dumps(content, indent=1))
-    os.replace(building, output / "metrics.json")
+    with whole_file(output / "metrics.json") as building:
+        building.write_text(json.dumps(content, indent=1))
     public = bool(tables.metadata["public_examples"])
     currency = str(tables.metadata.get("currency") or "")
     report = Report(

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import shutil
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from recsys.disk import whole_folder
 from recsys.entry import hydra_command
 from recsys.schema import Column, InputError, Recommendation, Split
 
@@ -35,7 +32,7 @@ def write_recommendations(
         Recommendation.VALUE_ESTIMATES: value_table(found),
         Recommendation.IMPRESSIONS: impressions,
     }
-    with _replaced(output) as building:
+    with whole_folder(output) as building:
         for name, table in files.items():
             if table is not None:
                 pq.write_table(table, building / f"{name}.parquet", compression="zstd")
@@ -52,24 +49,6 @@ def _write_csv(top_k: pa.Table, found: Recommendations, path: Path, *, show_name
         place = readable.column_names.index(Recommendation.SCORE)
         readable = readable.add_column(place, Recommendation.ITEM_NAME, pa.array(names, pa.string()))
     pyarrow.csv.write_csv(readable, path)
-
-
-@contextlib.contextmanager
-def _replaced(folder: Path) -> Iterator[Path]:
-    """A hidden folder beside `folder` that takes its place at the end, or leaves no trace on failure."""
-    building = folder.with_name(f".building-{folder.name}-{os.getpid()}")
-    replaced = folder.with_name(f".replaced-{folder.name}-{os.getpid()}")
-    building.mkdir(parents=True)
-    try:
-        yield building
-        if folder.exists():
-            os.replace(folder, replaced)
-        os.replace(building, folder)
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
-        if replaced.exists() and not folder.exists():
-            os.replace(replaced, folder)
-        shutil.rmtree(replaced, ignore_errors=True)
 
 
 @hydra_command("recommend")

@@ -37,6 +37,7 @@ def main(cfg: Any) -> None:
     from recsys.schema import InputError, Split
     from recsys.settings import read_settings
     from recsys.training import git_commit
+    from recsys.vocabulary import vocabulary_identity
 
     settings: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
     model_settings = read_settings(ModelSettings, settings["model"], where="model")
@@ -57,6 +58,7 @@ def main(cfg: Any) -> None:
         "cut": tables.cut(cfg.fit_until),
         "git_commit": git_commit(),
     }
+    vocabularies = vocabulary_identity(tables)
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     samples = TrainingSamples(tables=tables, fit_until=cfg.fit_until, config=sample_config)
     model = _started_model(tables, samples, model_settings, warm_start_from=cfg.warm_start)
@@ -87,6 +89,7 @@ def main(cfg: Any) -> None:
         scaler={"mean": samples.scaler.mean, "std": samples.scaler.std},
         trained_on=trained_on,
         settings=settings,
+        vocabularies=vocabularies,
         item_ids=[str(i) for i in tables.items(cfg.fit_until).item_id],
     )
     save_bundle(bundle, bundle_dir)
@@ -103,6 +106,7 @@ def _started_model(
 
     from recsys.build import model_config
     from recsys.bundle import load_bundle
+    from recsys.bundle_fit import check_meaning
     from recsys.data.cooccurrence import cooccurrence_vectors
     from recsys.nn.user_model import UserModel
     from recsys.value_start import start_value_heads
@@ -110,7 +114,9 @@ def _started_model(
 
     model = UserModel(model_config(tables=tables, samples=samples, settings=settings))
     if warm_start_from:
-        warm_start(model, load_bundle(warm_start_from))
+        bundle = load_bundle(warm_start_from)
+        check_meaning(bundle, tables)
+        warm_start(model, bundle)
         return model
     model.start_items_from(torch.from_numpy(cooccurrence_vectors(samples, width=settings.width)))
     if model.value_heads is not None:
@@ -124,7 +130,9 @@ def _trainer(cfg: Any, *, logged: dict[str, Any]) -> Trainer:
     from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
     from recsys.schema import InputError
+    from recsys.tracking import quiet_lightning
 
+    quiet_lightning()
     loggers = [instantiate(logger, _convert_="all") for logger in cfg.logger.values() if logger]
     for logger in loggers:
         logger.log_hyperparams(logged)

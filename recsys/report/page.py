@@ -6,13 +6,12 @@ anything at all. Every text from outside is escaped by the template.
 
 from __future__ import annotations
 
-import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import jinja2
 
+from recsys.disk import whole_file
 from recsys.report import names, plots, sections
 from recsys.report.compare import Group, groups
 from recsys.report.content import Report
@@ -27,16 +26,8 @@ def write_report(*, path: Path, report: Report) -> None:
         OSError: the folder cannot be written to, or the disk is full; nothing half-written is left.
     """
     page = render(report)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(page)
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    with whole_file(path) as building:
+        building.write_text(page, encoding="utf-8")
 
 
 def render(report: Report) -> str:
