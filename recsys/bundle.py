@@ -28,7 +28,7 @@ from recsys.nn.user_model import UserModel, UserModelConfig
 from recsys.nn.value_heads import ValueHeadsConfig
 from recsys.schema import Column, InputError
 
-FORMAT = 2
+FORMAT = 3
 _BUNDLE, _ITEMS, _CARD = "bundle.json", "items.parquet", "MODEL_CARD.md"
 _ID_TABLE = "item_tower.lookup.weight"
 _ROWS_PER_SHARD = 1_000_000
