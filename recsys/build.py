@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from recsys.batch import Catalogue
+from recsys.data.cooccurrence import MAX_DENSE_ITEMS
 from recsys.data.popularity import popularity_at
 from recsys.data.samples import TrainingSamples
 from recsys.data.tables import FeatureTables
@@ -32,6 +33,8 @@ class ModelSettings:
     id_dropout: float = 0.1
     temperature: float = 0.07
     repeats: bool = True
+    num_neighbours: int = 20
+    neighbour_strength: float = 5.0
 
 
 def catalogue_at(tables: FeatureTables, split: str, times: np.ndarray | None = None) -> Catalogue:
@@ -75,7 +78,13 @@ def model_config(
         user_dropout=settings.user_dropout,
         temperature=settings.temperature,
         repeats=settings.repeats and not metadata["filter_seen"],
+        num_neighbours=settings.num_neighbours if _has_neighbours(tables) else 0,
     )
+
+
+def _has_neighbours(tables: FeatureTables) -> bool:
+    """Not where order decides: weights between items know none. Nor where their matrix is too large."""
+    return tables.is_time_split and tables.num_items <= MAX_DENSE_ITEMS
 
 
 def _value_heads(

@@ -26,6 +26,8 @@ def warm_start(model: UserModel, bundle: Bundle) -> None:
     }
     with torch.no_grad():
         for name, weight in old.items():
+            if name.startswith("neighbours."):  # found anew when the rest is trained
+                continue
             target = new[name]
             if name in tables and weight.shape[1:] == target.shape[1:]:
                 rows = min(len(weight), len(target))

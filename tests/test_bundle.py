@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -122,6 +123,16 @@ def test_a_warm_start_keeps_the_new_rows_of_a_grown_table() -> None:
     assert torch.equal(weight[9:], fresh[9:])
     assert torch.equal(new.log_temperature, old.model.log_temperature)
     assert torch.equal(new.blocks[0].qkv.weight, old.model.blocks[0].qkv.weight)
+
+
+def test_a_warm_start_leaves_neighbours_to_be_found_anew() -> None:
+    old = dataclasses.replace(bundle(), model=small_model(num_neighbours=2))
+    assert old.model.neighbours is not None
+    old.model.neighbours.fill(torch.ones(9, 2, dtype=torch.long), torch.ones(9, 2))
+    new = small_model(seed=1, capacity=12, num_neighbours=2)
+    warm_start(new, old)
+    assert new.neighbours is not None
+    assert not new.neighbours.weight_VK.any()
 
 
 def test_a_warm_start_from_another_architecture_is_refused() -> None:

@@ -81,6 +81,7 @@ def main(cfg: Any) -> None:
         return
 
     model.cpu()
+    _fill_neighbours(model, samples, strength=model_settings.neighbour_strength)
     if model.repeats is not None:
         loader = ElasticLoader(samples=samples, config=plan)
         fit_repeats(model, catalogue, islice(loader, len(loader)))
@@ -122,6 +123,17 @@ def _started_model(
     if model.value_heads is not None:
         start_value_heads(model.value_heads, samples.cuts)
     return model
+
+
+def _fill_neighbours(model: UserModel, samples: TrainingSamples, *, strength: float) -> None:
+    """After training: these weights have seen its answers, and vectors would learn less beside them."""
+    import torch
+
+    from recsys.data.cooccurrence import neighbours
+
+    if model.neighbours is not None:
+        item_VK, weight_VK = neighbours(samples, num_neighbours=model.config.num_neighbours)
+        model.neighbours.fill(torch.from_numpy(item_VK), strength * torch.from_numpy(weight_VK))
 
 
 def _trainer(cfg: Any, *, logged: dict[str, Any]) -> Trainer:

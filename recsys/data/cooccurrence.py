@@ -1,6 +1,6 @@
-"""Where item vectors start: a factorisation of who took what, so that training need not find neighbours anew.
+"""Who took what, item to item: where item vectors start, and the neighbours of each item.
 
-Legend: U users, V items (row 0 is padding), D width.
+Legend: U users, V items (row 0 is padding), D width, K neighbours.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from scipy.sparse.linalg import svds
 
 from recsys.data.samples import TrainingSamples
 
-_MAX_DENSE_ITEMS = 10_000
+MAX_DENSE_ITEMS = 10_000
 _RIDGE = 300.0
 
 
@@ -27,7 +27,7 @@ def cooccurrence_vectors(samples: TrainingSamples, *, width: int) -> np.ndarray:
     taken_UV = _taken(samples)
     num_items = taken_UV.shape[1]
     rank = min(width, min(taken_UV.shape) - 1)
-    factors_VD = (_ease_factors if num_items <= _MAX_DENSE_ITEMS else _svd_factors)(taken_UV, rank)
+    factors_VD = (_ease_factors if num_items <= MAX_DENSE_ITEMS else _svd_factors)(taken_UV, rank)
     vectors_VD = np.zeros((num_items + 1, width), np.float32)
     vectors_VD[1:, :rank] = factors_VD
     vectors_VD[1:][np.asarray(taken_UV.sum(0)).ravel() == 0] = 0
@@ -45,9 +45,33 @@ def _taken(samples: TrainingSamples) -> sp.csr_matrix:
     return taken_UV
 
 
-def _ease_factors(taken_UV: sp.csr_matrix, rank: int) -> np.ndarray:
+def neighbours(samples: TrainingSamples, *, num_neighbours: int) -> tuple[np.ndarray, np.ndarray]:
+    """int64 and float32 (V, K): the items with the largest EASE weights towards each item, and these weights.
+
+    Both are 0 where fewer lie above 0. Only for catalogues of up to MAX_DENSE_ITEMS.
+    """
+    taken_UV = _taken(samples)
+    num_items = taken_UV.shape[1]
+    inverse_VV = _ease_inverse(taken_UV)
+    towards_VV = -inverse_VV / np.diag(inverse_VV)[:, None]  # row: of which item; column: from which
+    np.fill_diagonal(towards_VV, 0.0)
+    most = min(num_neighbours, num_items - 1)
+    column_VK = np.argpartition(-towards_VV, most, axis=1)[:, :most]
+    found_VK = np.take_along_axis(towards_VV, column_VK, 1)
+    item_VK = np.zeros((num_items + 1, num_neighbours), np.int64)
+    weight_VK = np.zeros((num_items + 1, num_neighbours), np.float32)
+    item_VK[1:, :most] = np.where(found_VK > 0, column_VK + 1, 0)
+    weight_VK[1:, :most] = np.maximum(found_VK, 0.0)
+    return item_VK, weight_VK
+
+
+def _ease_inverse(taken_UV: sp.csr_matrix) -> np.ndarray:
     gram_VV = (taken_UV.T @ taken_UV).toarray()
-    inverse_VV = np.linalg.inv(gram_VV + _RIDGE * np.eye(len(gram_VV)))
+    return np.linalg.inv(gram_VV + _RIDGE * np.eye(len(gram_VV)))
+
+
+def _ease_factors(taken_UV: sp.csr_matrix, rank: int) -> np.ndarray:
+    inverse_VV = _ease_inverse(taken_UV)
     scale_V = 1 / np.sqrt(np.diag(inverse_VV))
     weights_VV = -inverse_VV * scale_V[:, None] * scale_V
     np.fill_diagonal(weights_VV, 0.0)

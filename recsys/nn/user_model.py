@@ -18,6 +18,7 @@ from torch import Tensor
 from recsys.batch import Catalogue, Histories
 from recsys.nn.attention import GatedBlock, attend
 from recsys.nn.item_tower import ItemTower, ItemTowerConfig
+from recsys.nn.neighbours import Neighbours
 from recsys.nn.own_items import OwnItems, Recall, Repeats, own_items
 from recsys.nn.value_heads import ValueHeads, ValueHeadsConfig, ValueOutput
 from recsys.schema import PAD, InputError
@@ -43,6 +44,7 @@ class UserModelConfig:
     user_dropout: float = 0.3
     temperature: float = 0.07
     repeats: bool = True
+    num_neighbours: int = 0  # 0: none
 
     def __post_init__(self) -> None:
         if self.width % self.num_heads:
@@ -106,6 +108,11 @@ class UserModel(nn.Module):
         self.recall = Recall(width=width, has_time=config.has_time)
         self.repeats = (
             Repeats(num_popularity=NUM_POPULARITY, has_time=config.has_time) if config.repeats else None
+        )
+        self.neighbours = (
+            Neighbours(capacity=config.item_tower.capacity, num_neighbours=config.num_neighbours)
+            if config.num_neighbours
+            else None
         )
         self.popularity = nn.Linear(NUM_POPULARITY, 1, bias=False)
         self._start_near_neighbours()
@@ -183,6 +190,8 @@ class UserModel(nn.Module):
         nearness_QV = cosine_QV * torch.exp(-self.log_temperature)
         bias_V = self.item_bias(catalogue.item_V)[:, 0]
         base_QV = nearness_QV + bias_V + self.popularity(catalogue.popularity_TVW)[..., 0][period_Q]
+        if self.neighbours is not None and not self.training:  # in training they know the answers
+            base_QV = base_QV + self.neighbours(own, catalogue)
         base_QV = base_QV.masked_fill(catalogue.item_V == PAD, float("-inf"))
         if self.repeats is None:
             return ItemScores(base_QV, own, None)
@@ -191,10 +200,11 @@ class UserModel(nn.Module):
         return ItemScores(base_QV, own, feature_QOR)
 
     def item_logits(self, scores: ItemScores) -> Tensor:
-        """(Q, V): cosine / temperature + the item's bias and dated popularity + what own items gain.
+        """(Q, V): cosine / temperature + the item's bias and dated popularity + what own items gain or
+        what neighbours say of the others.
 
-        Padding is -inf. Only own items get the last term, so the best K are among the nearest by cosine (with
-        the item terms as one more component) and the history itself.
+        Padding is -inf. The best K are among the nearest by cosine (with the item terms as one more
+        component), the history itself and, with `Neighbours`, the items that have a neighbour in it.
         """
         if self.repeats is None or scores.feature_QOR is None:
             return scores.base_QV

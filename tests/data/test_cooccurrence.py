@@ -31,7 +31,7 @@ def vectors(of: Shop, *, width: int = 4) -> np.ndarray:
 
 @pytest.mark.parametrize("most_items", [10_000, 0])
 def test_items_bought_together_lie_close(monkeypatch: pytest.MonkeyPatch, most_items: int) -> None:
-    monkeypatch.setattr(cooccurrence, "_MAX_DENSE_ITEMS", most_items)
+    monkeypatch.setattr(cooccurrence, "MAX_DENSE_ITEMS", most_items)
     found_VD = vectors(shop())
     near_VV = found_VD @ found_VD.T
     assert min(near_VV[1, 2], near_VV[2, 3], near_VV[4, 5]) > 3 * abs(near_VV[1, 4]) + 0.1
@@ -48,3 +48,25 @@ def test_a_width_beyond_the_rank_is_padded_with_zeros() -> None:
     found_VD = vectors(shop(), width=16)
     assert found_VD.shape == (8, 16)
     assert np.isfinite(found_VD).all()
+
+
+def test_neighbours_are_the_strongest_weights_of_ease() -> None:
+    """EASE by its formula: P = (X'X + l2 I)^-1, and the weight of i towards j is -P[i, j] / P[j, j]."""
+    samples = TrainingSamples(tables=shop(), fit_until="validation", config=SampleConfig())  # type: ignore[arg-type]
+    item_VK, weight_VK = cooccurrence.neighbours(samples, num_neighbours=2)
+    taken_UV = np.array(
+        [[item in TOGETHER[user % 2] for item in range(1, 8)] for user in range(1, 31)], float
+    )
+    inverse_VV = np.linalg.inv(taken_UV.T @ taken_UV + 300 * np.eye(7))
+    assert set(item_VK[1]) == {2, 3}
+    assert set(item_VK[5]) == {4, 6}
+    np.testing.assert_allclose(weight_VK[5], -inverse_VV[3, 4] / inverse_VV[4, 4], rtol=1e-5)
+    assert not item_VK[[0, 7]].any(), "padding and an item without events have none"
+    assert not weight_VK[[0, 7]].any()
+
+
+def test_more_neighbours_than_items_are_filled_up_with_nothing() -> None:
+    samples = TrainingSamples(tables=shop(), fit_until="validation", config=SampleConfig())  # type: ignore[arg-type]
+    item_VK, weight_VK = cooccurrence.neighbours(samples, num_neighbours=20)
+    assert item_VK.shape == weight_VK.shape == (8, 20)
+    assert [sorted(row[row > 0]) for row in item_VK[[1, 4]]] == [[2, 3], [5, 6]]
