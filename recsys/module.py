@@ -69,7 +69,7 @@ class UserModule(pl.LightningModule):
             "items": item_loss(logits_QV, items, label_smoothing=self.objective.label_smoothing)
             / max(batch.total_weight, 1e-6)
         }
-        if self.model.value_heads is not None and batch.cuts.mask_BC.shape[1]:
+        if self.model.value_heads is not None:
             output = self.model.value(states, batch.cuts.length_BC, batch.cuts.features_BCR)
             total, config = max(batch.total_cuts, 1), self.model.value_heads.config
             if config.has_value:
@@ -99,7 +99,7 @@ class UserModule(pl.LightningModule):
 
     def on_train_epoch_end(self) -> None:
         self.log("train/epoch_seconds", time.perf_counter() - self._epoch_began)
-        self.log("train/temperature", self.model.log_temperature.exp())
+        self.log("train/temperature", self.model.temperature.log.exp())
         if self.evaluate_epoch is not None:
             self.model.eval()
             with torch.inference_mode():

@@ -41,7 +41,7 @@ def all_learned(items: Catalogue) -> Catalogue:
     """Every item may be a target here (others are left out of the softmax); 20 weeks of popularity."""
     return items._replace(
         in_training_V=torch.arange(len(items.in_training_V)) > 0,
-        popularity_TVW=items.popularity_TVW.expand(20, -1, -1),
+        popularity_TVW=items.popularity_TVW.repeat(20, 1, 1),
     )
 
 

@@ -183,7 +183,8 @@ def _cut_queries(samples: TrainingSamples, rows: np.ndarray) -> CutQueries:
     table = samples.cuts
     row_K, query = _spans(table.start, rows)
     slot = np.arange(len(row_K)) - np.searchsorted(row_K, row_K)
-    shape = (len(rows), int(slot.max(initial=-1)) + 1)
+    # at least one, masked: ranks must run the same modules whatever they were dealt
+    shape = (len(rows), int(slot.max(initial=0)) + 1)
 
     def padded(values: np.ndarray, dtype: type) -> torch.Tensor:
         out = np.zeros((*shape, *values.shape[1:]), dtype)

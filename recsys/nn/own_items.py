@@ -70,7 +70,7 @@ class Recall(nn.Module):
         self.has_time = has_time
         self.query = nn.Linear(width, _KEY_WIDTH)
         self.key = nn.Linear(width, _KEY_WIDTH)
-        self.decay = nn.Parameter(torch.tensor(-1.0))
+        self.decay = nn.Parameter(torch.tensor([-1.0]))
         for parameter in self.query.parameters():
             nn.init.zeros_(parameter)  # begin with age alone
 

@@ -69,6 +69,17 @@ class ItemScores(NamedTuple):
     feature_QOR: Tensor | None
 
 
+class Temperature(nn.Module):
+    """Divides a cosine by what is learned. A module of its own: ZeRO-3 gathers parameters module by module."""
+
+    def __init__(self, start: float) -> None:
+        super().__init__()
+        self.log = nn.Parameter(torch.tensor([math.log(start)]))
+
+    def forward(self, cosine: Tensor) -> Tensor:
+        return cosine * torch.exp(-self.log)
+
+
 class UserModel(nn.Module):
     """AURM. Single device, plain torch."""
 
@@ -100,7 +111,7 @@ class UserModel(nn.Module):
         self.cross_out = nn.Linear(width, width)
         self.user_projection = nn.Linear(width, config.score_width)
         self.item_projection = nn.Linear(width, config.score_width)
-        self.log_temperature = nn.Parameter(torch.tensor(math.log(config.temperature)))
+        self.temperature = Temperature(config.temperature)
         self.item_bias = nn.Embedding(config.item_tower.capacity + 1, 1)
         nn.init.zeros_(self.item_bias.weight)
         self.dropout = nn.Dropout(config.dropout)
@@ -187,7 +198,7 @@ class UserModel(nn.Module):
         period_Q = torch.zeros_like(row_Q) if period_Q is None else period_Q
         own = own_items(histories, row_Q, length_Q)
         cosine_QV = self.user_vectors(states, own) @ states.item_VS.T
-        nearness_QV = cosine_QV * torch.exp(-self.log_temperature)
+        nearness_QV = self.temperature(cosine_QV)
         bias_V = self.item_bias(catalogue.item_V)[:, 0]
         base_QV = nearness_QV + bias_V + self.popularity(catalogue.popularity_TVW)[..., 0][period_Q]
         if self.neighbours is not None and not self.training:  # in training they know the answers

@@ -1,0 +1,1 @@
+"""All that knows about ranks: strategies, checkpoints, sharded tables."""

@@ -1,0 +1,75 @@
+"""A small training run as a rank lives it; what the tests of this folder compare."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+
+from recsys.data.datamodule import UserDataModule
+from recsys.data.plan import PlanConfig
+from recsys.parallel.strategy import ddp, zero
+from recsys.training import AdamW
+from tests.test_module import module, samples_of
+
+PLAN = PlanConfig(tokens=64, multiple=8, block=4, pool_blocks=4)
+
+
+class SGD:
+    """Adam hides errors of scale."""
+
+    def __call__(self, groups: Any) -> torch.optim.Optimizer:
+        return torch.optim.SGD(groups, lr=0.05)
+
+
+def constant(optimizer: torch.optim.Optimizer, num_steps: int) -> torch.optim.lr_scheduler.LambdaLR:
+    return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
+
+
+class Losses(pl.Callback):
+    """Loss of each optimizer step, summed over micro batches."""
+
+    def __init__(self, accumulate: int) -> None:
+        self.accumulate, self.micro = accumulate, list[float]()
+
+    def on_train_batch_end(self, trainer: pl.Trainer, module: Any, outputs: Any, *_: Any) -> None:
+        self.micro.append(float(outputs["loss"]))
+
+    @property
+    def steps(self) -> list[float]:
+        return torch.tensor(self.micro).view(-1, self.accumulate).sum(1).tolist()
+
+
+def train(
+    *,
+    strategy: str,
+    steps: int = 20,
+    accumulate: int = 1,
+    clip: float | None = None,
+    optimizer: str = "sgd",
+    num_ranks: int = 2,
+    **options: Any,
+) -> dict[str, Any]:
+    """Loss of each step, this rank's share of the global batch's."""
+    pl.seed_everything(0, verbose=False)
+    trained = module()
+    trained.make_optimizer = SGD() if optimizer == "sgd" else AdamW(lr=0.01)
+    trained.make_scheduler = constant
+    losses = Losses(accumulate)
+    trainer = pl.Trainer(
+        accelerator="cpu",
+        devices=num_ranks,
+        strategy=ddp() if strategy == "ddp" else zero(stage=int(strategy[-1]), **options),
+        max_steps=steps,
+        accumulate_grad_batches=accumulate,
+        gradient_clip_val=clip,
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        enable_checkpointing=False,
+        use_distributed_sampler=False,
+        callbacks=[losses],
+    )
+    trainer.fit(trained, datamodule=UserDataModule(samples=samples_of(), plan=PLAN))
+    return {"losses": losses.steps}
