@@ -32,7 +32,10 @@ def check_meaning(bundle: Bundle, tables: FeatureTables) -> None:
 
 
 def check_fit(bundle: Bundle, tables: FeatureTables) -> None:
-    """Raise InputError where the bundle cannot score these tables."""
+    """Raise InputError where the bundle cannot score these tables.
+
+    Words and values that came after its training are unknown to it (`nn.learned`).
+    """
     _check_dataset(bundle, tables)
     metadata, config = tables.metadata, bundle.model.config
     if tables.num_items > config.item_tower.capacity:
@@ -40,19 +43,16 @@ def check_fit(bundle: Bundle, tables: FeatureTables) -> None:
             f"the tables have {tables.num_items:,} items, the bundle's id table holds "
             f"{config.item_tower.capacity:,}; reshard it or retrain on these tables"
         )
-    for what, learned, given in (
-        ("item_fields", config.item_tower.field_sizes, [f["size"] for f in metadata["item_fields"]]),
-        ("profile_fields", config.profile_sizes, [f["size"] for f in metadata["profile_fields"]]),
-        ("num_tokens", (config.item_tower.num_tokens,), [metadata["num_tokens"]]),
-        ("event_types", (config.num_event_types,), [max(metadata["event_types"].values())]),
+    for what, learned in (
+        ("item_fields", len(config.item_tower.field_sizes)),
+        ("profile_fields", len(config.profile_sizes)),
+        ("item_numeric", config.item_tower.num_numeric),
     ):
-        if len(learned) != len(given) or any(g > m for g, m in zip(given, learned, strict=True)):
+        if len(metadata[what]) != learned:
             raise InputError(
-                f"{what} of the tables ({given}) exceed the bundle's ({list(learned)}); "
+                f"the tables have {len(metadata[what])} {what}, the bundle was trained with {learned}; "
                 "retrain on these tables"
             )
-    if len(metadata["item_numeric"]) != config.item_tower.num_numeric:
-        raise InputError("item_numeric of the tables differs from the bundle's; retrain on these tables")
     check_meaning(bundle, tables)
 
 

@@ -18,18 +18,28 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from recsys.pseudonym import Key, load_key
-from recsys.schema import Column, FeedbackTable, InputError, SplitKind, Table
+from recsys.schema import Column, FeedbackTable, InputError, Split, SplitKind, Table
 from recsys.settings import read_settings
 from spark_jobs import gate
 from spark_jobs.attributes import item_attributes, user_attributes
 from spark_jobs.columns import Event
 from spark_jobs.features.cuts import Cuts, find_cuts
 from spark_jobs.features.indices import Indexed, Prior, index_events
+from spark_jobs.features.items import LOG_PRICE
 from spark_jobs.features.tables import FeatureTables, build_tables
+from spark_jobs.features.vocabulary import PriorFit
 from spark_jobs.feedback import outcomes_as_events
 from spark_jobs.metadata import describe, examples_hash, vocabularies
 from spark_jobs.progress import Stages
-from spark_jobs.publish import TABLES, building, latest_version, publish, write_document, write_table
+from spark_jobs.publish import (
+    TABLES,
+    building,
+    latest_version,
+    publish,
+    read_document,
+    write_document,
+    write_table,
+)
 from spark_jobs.settings import JobSettings, SourceTable
 from spark_jobs.sources import fingerprints, read_events, read_table
 from spark_jobs.steps.clean import flag
@@ -96,6 +106,7 @@ def _build(settings: JobSettings, spark: SparkSession, stages: Stages) -> Path:
             item_table=item_table,
             user_table=user_table,
             window_events=settings.window_events,
+            prior=_prior_fit(previous, cuts),
         )
     with building(root) as folder:
         with stages("writing"):
@@ -210,6 +221,18 @@ def _prior(spark: SparkSession, previous: tuple[Path, dict[str, Any]] | None) ->
         num_users=metadata["num_users"],
         num_items=metadata["num_items"],
     )
+
+
+def _prior_fit(previous: tuple[Path, dict[str, Any]] | None, cuts: Cuts | None) -> PriorFit:
+    """What the last version had fitted; nothing where its training time ends later than this one's."""
+    if previous is None:
+        return PriorFit()
+    folder, metadata = previous
+    if cuts is not None and metadata["split"]["cuts"][Split.VALIDATION] > cuts.validation:
+        _say("the last version was fitted on later events: words, categories and price bands begin anew")
+        return PriorFit()
+    fitted = read_document(folder, Table.VOCABULARIES)
+    return PriorFit(**fitted, log_price=metadata["scalers"].get(LOG_PRICE))
 
 
 def _frames(tables: FeatureTables) -> dict[str, DataFrame]:

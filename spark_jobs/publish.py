@@ -68,6 +68,17 @@ def write_document(content: dict[str, Any], folder: Path, name: str) -> None:
     (folder / name).write_text(text + "\n", encoding="utf-8")
 
 
+def read_document(folder: Path, name: str) -> dict[str, Any]:
+    """InputError where it is missing or no JSON."""
+    try:
+        content: dict[str, Any] = json.loads((folder / name).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{folder / name} is missing or damaged; move {folder.parent} away to start anew"
+        ) from error
+    return content
+
+
 def latest_version(root: Path) -> tuple[Path, dict[str, Any]] | None:
     """The newest version's folder and metadata; None before the first one.
 

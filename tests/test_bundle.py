@@ -121,7 +121,7 @@ def test_a_warm_start_keeps_the_new_rows_of_a_grown_table() -> None:
     weight = new.item_tower.lookup.weight
     assert torch.equal(weight[:9], old.model.item_tower.lookup.weight)
     assert torch.equal(weight[9:], fresh[9:])
-    assert torch.equal(new.log_temperature, old.model.log_temperature)
+    assert torch.equal(new.temperature.log, old.model.temperature.log)
     assert torch.equal(new.blocks[0].qkv.weight, old.model.blocks[0].qkv.weight)
 
 

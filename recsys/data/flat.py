@@ -57,9 +57,9 @@ def open_histories(*, tables_dir: Path, cache_dir: Path, num_users: int) -> Flat
         try:
             _flatten(tables_dir / Table.HISTORIES, building, num_users)
             os.replace(building, target)
-        except OSError:
-            if not target.is_dir():
-                raise
+        except OSError as error:
+            if not target.is_dir():  # else another process was quicker
+                raise OSError(error.errno, error.strerror, str(target)) from error
         finally:
             shutil.rmtree(building, ignore_errors=True)
     arrays = {name: np.load(target / f"{name}.npy", mmap_mode="r") for name in (*_COLUMNS, "offsets")}
@@ -89,10 +89,14 @@ def _flatten(folder: Path, out: Path, num_users: int) -> None:
     ends = np.cumsum(rows[order, 2])
     start_of_row = np.empty(len(rows), np.int64)
     start_of_row[order] = ends - rows[order, 2]
-    flat = {
-        name: np.lib.format.open_memmap(out / f"{name}.npy", "w+", dtype, (int(offsets[-1]),))
-        for name, dtype in _COLUMNS.items()
-    }
+    for name, array in (("offsets", offsets), ("user_key", keys_U)):
+        _take_room(out / f"{name}.npy", array.nbytes)
+        np.save(out / f"{name}.npy", array)
+    flat = {}
+    for name, dtype in _COLUMNS.items():
+        path = out / f"{name}.npy"
+        flat[name] = np.lib.format.open_memmap(path, "w+", dtype, (int(offsets[-1]),))
+        _take_room(path, path.stat().st_size)
     at = 0
     for batch in _batches(files, list(_COLUMNS)):
         for name, mapped in flat.items():
@@ -107,8 +111,12 @@ def _flatten(folder: Path, out: Path, num_users: int) -> None:
         at += batch.num_rows
     for mapped in flat.values():
         mapped.flush()
-    np.save(out / "offsets.npy", offsets)
-    np.save(out / "user_key.npy", keys_U)
+
+
+def _take_room(path: Path, num_bytes: int) -> None:
+    """On a full disk a write through a memory map kills the process without a word; this raises OSError."""
+    with path.open("ab") as file:
+        os.posix_fallocate(file.fileno(), 0, max(num_bytes, 1))
 
 
 def _batches(files: list[Path], columns: list[str]) -> Iterator[pa.RecordBatch]:

@@ -12,6 +12,7 @@ import torch.nn as nn
 from torch import Tensor
 
 from recsys.batch import Catalogue
+from recsys.nn.learned import learned
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,11 +44,11 @@ class ItemTower(nn.Module):
 
     def content(self, catalogue: Catalogue) -> Tensor:
         """(V, D): what is known of each item without its id."""
-        tokens_VT = catalogue.tokens_VT
+        tokens_VT = learned(catalogue.tokens_VT, self.words)
         count_V1 = (tokens_VT > 0).sum(1, keepdim=True).clamp(min=1)
         content_VD = self.words(tokens_VT).sum(1) / count_V1.sqrt()
         for k, table in enumerate(self.fields):
-            content_VD = content_VD + table(catalogue.categorical_VF[:, k])
+            content_VD = content_VD + table(learned(catalogue.categorical_VF[:, k], table))
         return content_VD if self.numeric is None else content_VD + self.numeric(catalogue.numeric_VN)
 
     def forward(self, catalogue: Catalogue) -> tuple[Tensor, Tensor]:

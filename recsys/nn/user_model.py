@@ -18,6 +18,7 @@ from torch import Tensor
 from recsys.batch import Catalogue, Histories
 from recsys.nn.attention import GatedBlock, attend
 from recsys.nn.item_tower import ItemTower, ItemTowerConfig
+from recsys.nn.learned import learned
 from recsys.nn.neighbours import Neighbours
 from recsys.nn.own_items import OwnItems, Recall, Repeats, own_items
 from recsys.nn.value_heads import ValueHeads, ValueHeadsConfig, ValueOutput
@@ -70,7 +71,7 @@ class ItemScores(NamedTuple):
 
 
 class Temperature(nn.Module):
-    """Divides a cosine by what is learned. A module of its own: ZeRO-3 gathers parameters module by module."""
+    """Divides a cosine by what is learned. A module, since ZeRO-3 gathers parameters module by module."""
 
     def __init__(self, start: float) -> None:
         super().__init__()
@@ -230,7 +231,7 @@ class UserModel(nn.Module):
     def _profile(self, histories: Histories) -> Tensor:
         profile_BD = torch.zeros(len(histories.length_B), self.config.width, device=histories.length_B.device)
         for k, table in enumerate(self.profile):
-            profile_BD = profile_BD + table(histories.profile_BF[:, k])
+            profile_BD = profile_BD + table(learned(histories.profile_BF[:, k], table))
         return profile_BD[:, None]
 
     def _with_start(self, event_BLD: Tensor) -> Tensor:
@@ -242,7 +243,8 @@ class UserModel(nn.Module):
         gap_BL = F.pad((histories.timestamp_BL[:, 1:] - histories.timestamp_BL[:, :-1]).clamp(min=0), (1, 0))
         gap_BL = torch.log1p(gap_BL / 3600.0) if self.config.has_time else torch.zeros_like(value_BL)
         amount_BLD = self.amount(torch.stack([value_BL / 3, gap_BL / 3, (gap_BL > 0).float()], -1))
-        event_BLD = item_VD[histories.item_BL] + self.event_type(histories.event_type_BL) + amount_BLD
+        type_BLD = self.event_type(learned(histories.event_type_BL, self.event_type))
+        event_BLD = item_VD[histories.item_BL] + type_BLD + amount_BLD
         tokens_BLD = self._with_start(event_BLD)
         order_L = torch.arange(tokens_BLD.shape[1], device=tokens_BLD.device)
         return tokens_BLD + self.position(order_L.clamp(max=self.config.max_length))

@@ -14,8 +14,8 @@ if not torch.cuda.is_available():
 
 
 class ZeroStrategy(DeepSpeedStrategy):
-    """DeepSpeed's ZeRO with three things mended: it runs on processors, accumulated gradients have the scale of
-    one big batch, and a checkpoint can be gone on with on another number of ranks.
+    """DeepSpeed's ZeRO with two things mended: it runs on processors, and accumulated gradients have the
+    scale of one big batch.
     """
 
     def setup_environment(self) -> None:
@@ -26,9 +26,9 @@ class ZeroStrategy(DeepSpeedStrategy):
         else:
             super().setup_environment()
 
-    def backward(self, closure_loss: torch.Tensor, optimizer: Any, *args: Any, **kwargs: Any) -> None:
+    def backward(self, closure_loss: torch.Tensor, optimizer: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
         """Lightning has divided the loss by the accumulated batches; DeepSpeed would do so again."""
-        super().backward(closure_loss, optimizer, *args, **({"scale_wrt_gas": False} | kwargs))
+        return super().backward(closure_loss, optimizer, *args, **({"scale_wrt_gas": False} | kwargs))
 
 
 def ddp() -> DDPStrategy:

@@ -13,6 +13,7 @@ from pyspark.sql import functions as F
 from recsys.schema import PAD, SECONDS_PER_DAY, Column
 from spark_jobs.columns import Event
 from spark_jobs.features.vocabulary import (
+    PriorFit,
     Vocabularies,
     Vocabulary,
     category_words,
@@ -118,8 +119,14 @@ def snapshots(
     )
 
 
-def fit_encoding(training: DataFrame, settings: FeatureSettings, *, has_price: bool) -> ItemEncoding:
-    """Vocabularies, price bands and scaler from the `in_training` rows at the end of training time."""
+def fit_encoding(
+    training: DataFrame, settings: FeatureSettings, *, has_price: bool, prior: PriorFit | None = None
+) -> ItemEncoding:
+    """Vocabularies, price bands and scaler from the `in_training` rows at the end of training time.
+
+    What `prior` had fitted stays; its price bands and scaler are taken as they are.
+    """
+    prior = prior or PriorFit()
     words = "words"
     fields = [name.removeprefix(FIELD) for name in training.columns if name.startswith(FIELD)]
     lists = {words: _all_tokens(training)}
@@ -127,14 +134,27 @@ def fit_encoding(training: DataFrame, settings: FeatureSettings, *, has_price: b
     counted = count_values(training, lists, keep=max(COUNTED_WORDS, settings.max_field_size))
     common = [word for word, rows in counted.get(words, []) if rows >= settings.min_token_items]
     vocabularies = Vocabularies(
-        tokens=numbered(common[: settings.max_tokens]),
-        category=numbered(category_words(counted.get(words, []), size=settings.category_words)),
+        tokens=numbered(common, prior=prior.tokens, size=settings.max_tokens),
+        category=numbered(
+            category_words(counted.get(words, []), size=settings.category_words),
+            prior=prior.category,
+            size=settings.category_words,
+        ),
         fields={
-            name: numbered(value for value, _ in counted.get(name, [])[: settings.max_field_size])
+            name: numbered(
+                (value for value, _ in counted.get(name, [])),
+                prior=prior.item_fields.get(name, ()),
+                size=settings.max_field_size,
+            )
             for name in fields
         },
     )
-    thresholds, mean, std = _fit_prices(training, settings.price_bands) if has_price else ([], 0.0, 1.0)
+    thresholds, mean, std = [], 0.0, 1.0
+    if has_price and prior.log_price is not None:
+        thresholds = list(prior.price_band_thresholds)
+        mean, std = prior.log_price["mean"], prior.log_price["std"]
+    elif has_price:
+        thresholds, mean, std = _fit_prices(training, settings.price_bands)
     return ItemEncoding(
         vocabularies=vocabularies,
         price_thresholds=thresholds,

@@ -16,7 +16,7 @@ from spark_jobs.features.cuts import Cuts
 from spark_jobs.features.histories import histories
 from spark_jobs.features.indices import Indexed
 from spark_jobs.features.items import ItemEncoding
-from spark_jobs.features.vocabulary import Vocabulary, count_values, numbered
+from spark_jobs.features.vocabulary import PriorFit, Vocabulary, count_values, numbered
 from spark_jobs.session import pin
 from spark_jobs.settings import Dataset
 
@@ -42,8 +42,13 @@ def build_tables(
     item_table: DataFrame | None,
     user_table: DataFrame | None,
     window_events: int,
+    prior: PriorFit | None = None,
 ) -> FeatureTables:
-    """`cuts` is None for leave_one_out. The item and user tables are undated (see `attributes`)."""
+    """`cuts` is None for leave_one_out. The item and user tables are undated (see `attributes`).
+
+    `prior`: what the last version had fitted, where its training time ended no later than this one's.
+    """
+    prior = prior or PriorFit()
     events = indexed.events
     if cuts is not None:
         facts = item_steps.facts_at_cuts(events, (cuts.validation, cuts.test), dataset.target_event_types)
@@ -68,9 +73,10 @@ def build_tables(
     snapshots = pin(item_steps.snapshots(facts, indexed.items, item_table, ties=indexed.ties))
     is_training = (F.col(Column.VALID_FROM) == fitting_cut) & F.col(Column.IN_TRAINING)
     encoding = item_steps.fit_encoding(
-        snapshots.where(is_training), dataset.features, has_price=dataset.has_value
+        snapshots.where(is_training), dataset.features, has_price=dataset.has_value, prior=prior
     )
-    profile = fit_profile(users.where(F.col(Column.CUT) == fitting_cut), indexed.users, user_table, dataset)
+    training_users = users.where(F.col(Column.CUT) == fitting_cut)
+    profile = fit_profile(training_users, indexed.users, user_table, dataset, prior=prior)
     keys = indexed.users.select(Column.USER_INDEX, Column.USER_KEY)
     return FeatureTables(
         item_features=item_steps.encode(snapshots, encoding),
@@ -84,7 +90,7 @@ def build_tables(
 
 
 def fit_profile(
-    training: DataFrame, keys: DataFrame, table: DataFrame | None, dataset: Dataset
+    training: DataFrame, keys: DataFrame, table: DataFrame | None, dataset: Dataset, *, prior: PriorFit
 ) -> dict[str, Vocabulary]:
     """Values of each profile field among the users known at the end of training time, most common first."""
     known = training.where(F.col(Column.PREFIX_LENGTH) > 0)
@@ -97,7 +103,14 @@ def fit_profile(
         return {}
     lists = {name.removeprefix(Event.PROFILE): F.array(F.col(name)) for name in columns}
     counted = count_values(known, lists, keep=dataset.features.max_field_size)
-    return {name: numbered(value for value, _ in counted.get(name, [])) for name in lists}
+    return {
+        name: numbered(
+            (value for value, _ in counted.get(name, [])),
+            prior=prior.profile_fields.get(name, ()),
+            size=dataset.features.max_field_size,
+        )
+        for name in lists
+    }
 
 
 def no_targets(examples: DataFrame) -> DataFrame:

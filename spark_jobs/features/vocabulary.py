@@ -1,10 +1,13 @@
-"""Words and categories -> indices from 1, fitted on training time and then frozen. 0 means unknown."""
+"""Words and categories -> indices from 1, fitted on training time; an index never changes its meaning.
+
+0 means unknown.
+"""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from pyspark.sql import Column as SparkColumn
 from pyspark.sql import DataFrame, SparkSession, Window
@@ -30,6 +33,18 @@ class Vocabularies:
     tokens: Vocabulary
     category: Vocabulary
     fields: dict[str, Vocabulary]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PriorFit:
+    """What the last version had fitted: values stay at their indices, new ones come after them."""
+
+    tokens: Sequence[str] = ()
+    category: Sequence[str] = ()
+    item_fields: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    profile_fields: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    price_band_thresholds: Sequence[float] = ()
+    log_price: Mapping[str, float] | None = None  # mean and std; None: prices are fitted anew
 
 
 def words_of(text: SparkColumn) -> SparkColumn:
@@ -69,8 +84,11 @@ def _named(name: str, values: SparkColumn) -> SparkColumn:
     return F.transform(F.array_distinct(values), entry)
 
 
-def numbered(values: Iterable[str]) -> Vocabulary:
-    return {value: index for index, value in enumerate(values, start=1)}
+def numbered(values: Iterable[str], *, prior: Sequence[str] = (), size: int | None = None) -> Vocabulary:
+    """Value -> index from 1: those of `prior` keep theirs, new ones follow as far as `size` goes."""
+    entries = list(dict.fromkeys([*prior, *values]))
+    limit = None if size is None else max(size, len(prior))
+    return {value: index for index, value in enumerate(entries[:limit], start=1)}
 
 
 def category_words(counted: Iterable[tuple[str, int]], *, size: int) -> list[str]:

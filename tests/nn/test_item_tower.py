@@ -54,3 +54,16 @@ def test_ids_are_dropped_in_training_only() -> None:
     tower.eval()
     item_VD, content_VD = tower(many)
     assert not (item_VD[1:6] == content_VD[1:6]).all(-1).any()
+
+
+def test_words_and_values_that_came_after_training_are_unknown() -> None:
+    tower, items = small_model().item_tower, catalogue()
+    later = items._replace(
+        tokens_VT=torch.where(items.tokens_VT == 4, 9, items.tokens_VT),
+        categorical_VF=torch.where(items.categorical_VF == 2, 5, items.categorical_VF),
+    )
+    unknown = items._replace(
+        tokens_VT=torch.where(items.tokens_VT == 4, 0, items.tokens_VT),
+        categorical_VF=torch.where(items.categorical_VF == 2, 0, items.categorical_VF),
+    )
+    assert torch.equal(tower.content(later), tower.content(unknown))

@@ -1,4 +1,4 @@
-"""Real processes as ranks: every rank runs the same named cases one after another and keeps what each returns.
+"""Real processes as ranks: each runs the same named cases one after another and keeps what they return.
 
 `python -m tests.parallel.ranks CASES.json OUT` is one rank; `on_ranks` starts them and reads what they kept.
 """
@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def on_ranks(num_ranks: int, cases: list[dict[str, Any]], folder: Path, *, timeout_s: int = 540) -> list[Any]:
-    """What `function(**arguments)` of each case ({"function": "module:name", ...}) returns, by case and rank."""
+    """By case and rank, what `function(**arguments)` of {"function": "module:name", **arguments} returns."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "cases.json").write_text(json.dumps(cases))
     with socket.socket() as free:

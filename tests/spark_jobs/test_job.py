@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import hmac
 import json
@@ -13,6 +14,8 @@ import pytest
 
 from recsys.schema import Column, InputError, Split, Table
 from spark_jobs import job
+from spark_jobs.features.cuts import Cuts
+from spark_jobs.features.vocabulary import PriorFit
 from spark_jobs.gate import QualityError
 from tests.spark_jobs import shop
 
@@ -247,6 +250,18 @@ def test_indices_survive_the_next_run_and_feedback_joins_once(
     assert latest.is_symlink()
     assert latest.resolve() == second != first
     assert first.exists()
+
+
+def test_a_fit_on_later_events_is_not_gone_on_from(version: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    metadata = json.loads((version / Table.METADATA).read_text())
+    fitted = json.loads((version / Table.VOCABULARIES).read_text())
+    at = Cuts(train=(), validation=VALIDATION_CUT, test=TEST_CUT)
+    assert list(job._prior_fit((version, metadata), at).tokens) == fitted["tokens"] != []
+    assert job._prior_fit((version, metadata), at).log_price == metadata["scalers"]["log_price"]
+    earlier = dataclasses.replace(at, validation=VALIDATION_CUT - 1)
+    assert job._prior_fit((version, metadata), earlier) == PriorFit()
+    assert "begin anew" in capsys.readouterr().err
+    assert job._prior_fit(None, at) == PriorFit()
 
 
 def write_outcomes(outcomes: list[dict[str, Any]], path: Path) -> None:

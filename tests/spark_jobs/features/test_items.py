@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from spark_jobs.features.items import encode, facts_at_cuts, fit_encoding, snapshots
-from spark_jobs.features.vocabulary import category_words, count_values, words_of
+from spark_jobs.features.vocabulary import PriorFit, category_words, count_values, numbered, words_of
 from spark_jobs.settings import FeatureSettings
 from tests.spark_jobs.shop import seconds
 
@@ -127,3 +127,25 @@ def test_encoding_is_fitted_on_known_items_only(snapshot: Any) -> None:
     assert found[2]["numeric"] == [pytest.approx(0.0)]
     assert found[3]["numeric"] == [pytest.approx((3 / 2) ** 0.5)]
     assert found[5]["numeric"] == [0.0]
+
+
+def test_what_an_earlier_version_fitted_keeps_its_place(snapshot: Any) -> None:
+    prior = PriorFit(
+        tokens=["gone", "red"],
+        category=["gone", "lamp"],
+        item_fields={"brand": ["a"], "dropped": ["x"]},
+        price_band_thresholds=[7.0],
+        log_price={"mean": 0.5, "std": 2.0},
+    )
+    settings = FeatureSettings(category_words=5, price_bands=2, max_tokens=4, min_token_items=1)
+    encoding = fit_encoding(snapshot.where("in_training"), settings, has_price=True, prior=prior)
+    assert encoding.vocabularies.tokens == {"gone": 1, "red": 2, "mug": 3, "blue": 4}
+    assert encoding.vocabularies.category == {"gone": 1, "lamp": 2, "mug": 3}
+    assert encoding.vocabularies.fields == {"brand": {"a": 1, "b": 2}}
+    assert encoding.price_thresholds == [7.0]
+    assert (encoding.log_price_mean, encoding.log_price_std) == (0.5, 2.0)
+
+
+def test_a_full_vocabulary_takes_nothing_new_and_loses_nothing() -> None:
+    assert numbered(["c", "a"], prior=["a", "b"], size=1) == {"a": 1, "b": 2}
+    assert numbered(["c", "a", "d"], prior=["a", "b"], size=3) == {"a": 1, "b": 2, "c": 3}
