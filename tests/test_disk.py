@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from recsys.checkpoints import WholeCheckpoints
+from recsys.parallel.checkpoints import WholeCheckpoints
 from recsys.disk import whole_file, whole_folder
 
 
