@@ -111,7 +111,7 @@ class UserModule(pl.LightningModule):
         checkpoint["accumulate"] = self.trainer.accumulate_grad_batches
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Lightning counts micro batches: with another accumulation the same global batches are other counts."""
+        """Lightning counts micro batches: with another accumulation the same work has other counts."""
         before, now = checkpoint.get("accumulate", 1), self.trainer.accumulate_grad_batches
         progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
         for counts in (progress["current"], progress["total"]):

@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # imported where they are used: --help and errors of settings
 
 
 @hydra_command("train")
-def main(cfg: Any) -> None:
+def main(cfg: Any) -> Any:
     import pytorch_lightning as pl
     from hydra.utils import instantiate
     from omegaconf import OmegaConf
@@ -32,6 +32,9 @@ def main(cfg: Any) -> None:
     from recsys.data.tables import FeatureTables, resolve_tables
     from recsys.evaluation.quick import epoch_evaluator
     from recsys.module import ObjectiveConfig, UserModule
+    from recsys.nn.user_model import UserModel
+    from recsys.parallel.checkpoints import to_resume
+    from recsys.parallel.strategy import whole_weights
     from recsys.promotion import champion_path
     from recsys.repeat_fit import fit_repeats
     from recsys.schema import InputError, Split
@@ -76,11 +79,14 @@ def main(cfg: Any) -> None:
     )
     trainer = _trainer(cfg, logged={**settings, "trained_on": trained_on})
     datamodule = UserDataModule(samples=samples, plan=plan, num_workers=cfg.data.num_workers)
-    trainer.fit(module, datamodule=datamodule, ckpt_path=cfg.resume)
+    resume = to_resume(cfg.resume, Path(cfg.output_dir) / "checkpoints")
+    trainer.fit(module, datamodule=datamodule, ckpt_path=resume, weights_only=False)
+    weights = whole_weights(trainer.strategy, model)
     if not trainer.is_global_zero:
-        return
+        return None
 
-    model.cpu()
+    model = UserModel(model.config)  # the trained one may be split over the ranks
+    model.load_state_dict(weights)
     _fill_neighbours(model, samples, strength=model_settings.neighbour_strength)
     if model.repeats is not None:
         loader = ElasticLoader(samples=samples, config=plan)
@@ -94,9 +100,10 @@ def main(cfg: Any) -> None:
         item_ids=[str(i) for i in tables.items(cfg.fit_until).item_id],
     )
     save_bundle(bundle, bundle_dir)
-    evaluate_and_report(
+    figures = evaluate_and_report(
         bundle_dir=bundle_dir, tables=tables, split=cfg.fit_until, output=Path(cfg.output_dir)
     )
+    return _objectives(cfg.objectives, figures)
 
 
 def _started_model(
@@ -136,11 +143,24 @@ def _fill_neighbours(model: UserModel, samples: TrainingSamples, *, strength: fl
         model.neighbours.fill(torch.from_numpy(item_VK), strength * torch.from_numpy(weight_VK))
 
 
+def _objectives(names: list[str], figures: dict[str, Any]) -> Any:
+    """What a sweep goes by: one figure, or a tuple of several. InputError where one was not measured."""
+    from recsys.schema import InputError
+
+    for name in names:
+        if name not in figures:
+            raise InputError(f"objectives: {name} is not among the figures of metrics.json")
+    found = tuple(float(figures[name]["value"]) for name in names)
+    return found[0] if len(found) == 1 else found
+
+
 def _trainer(cfg: Any, *, logged: dict[str, Any]) -> Trainer:
     """The trainer of the settings, with its loggers and callbacks; InputError where it cannot be had."""
     from hydra.utils import instantiate
+    from omegaconf import OmegaConf
     from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
+    from recsys.parallel.cluster import allotted
     from recsys.schema import InputError
     from recsys.tracking import quiet_lightning
 
@@ -149,7 +169,10 @@ def _trainer(cfg: Any, *, logged: dict[str, Any]) -> Trainer:
     for logger in loggers:
         logger.log_hyperparams(logged)
     callbacks = [instantiate(c, _convert_="all") for c in cfg.callbacks.values() if c]
-    make = instantiate(cfg.trainer, logger=loggers, default_root_dir=cfg.output_dir, _convert_="all")
+    counts = allotted(OmegaConf.to_container(cfg.trainer))  # type: ignore[arg-type]
+    make = instantiate(
+        cfg.trainer, logger=loggers, default_root_dir=cfg.output_dir, _convert_="all", **counts
+    )
     try:
         trainer: Trainer = make(callbacks=callbacks)
     except (TypeError, ValueError, MisconfigurationException) as error:

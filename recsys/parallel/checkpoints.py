@@ -1,6 +1,6 @@
 """Checkpoints that are whole or absent, and the choice of the one to go on from.
 
-A checkpoint is a file (one process, DDP) or a folder (DeepSpeed, one part a rank) with a manifest of its parts.
+A checkpoint is a file (one process, DDP) or a folder (DeepSpeed, a part a rank) with a manifest of its parts.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Every rank's random state in the checkpoint, so that a resumed run drops out what the unbroken one would."""
+"""Every rank's random state in the checkpoint: a resumed run drops out what the unbroken one would."""
 
 from __future__ import annotations
 

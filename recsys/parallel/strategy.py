@@ -22,8 +22,8 @@ _PARTS = "checkpoint"  # where Lightning has DeepSpeed put a checkpoint's parts
 
 
 class ZeroStrategy(DeepSpeedStrategy):
-    """DeepSpeed's ZeRO with four things mended: it runs on processors; accumulated gradients have the scale of
-    one big batch; a checkpoint is whole or absent; and it can be gone on with on another number of ranks.
+    """DeepSpeed's ZeRO with four things mended: it runs on processors; accumulated gradients have the scale
+    of one big batch; a checkpoint is whole or absent; and another number of ranks can go on from it.
     """
 
     def setup_environment(self) -> None:
@@ -34,9 +34,7 @@ class ZeroStrategy(DeepSpeedStrategy):
         else:
             super().setup_environment()
 
-    def backward(
-        self, closure_loss: torch.Tensor, optimizer: Any, *args: Any, **kwargs: Any
-    ) -> torch.Tensor:
+    def backward(self, closure_loss: torch.Tensor, optimizer: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
         """Lightning has divided the loss by the accumulated batches; DeepSpeed would do so again."""
         return super().backward(closure_loss, optimizer, *args, **({"scale_wrt_gas": False} | kwargs))
 
@@ -101,7 +99,7 @@ def _make_universal(source: Path, target: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, env=inherited, check=False)
     if done.returncode:
         raise RuntimeError(
-            f"the checkpoint {source} could not be converted for another number of ranks:\n{done.stderr[-2000:]}"
+            f"checkpoint {source} cannot be converted for another number of ranks:\n{done.stderr[-2000:]}"
         )
 
 

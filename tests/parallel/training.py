@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,13 +57,15 @@ def train(
     save: str | None = None,
     save_at: int = 0,
     resume: str | None = None,
+    more: Sequence[pl.Callback] = (),
     **options: Any,
 ) -> dict[str, Any]:
     """Loss of each step, this rank's share of the global batch's, and the weights at the end.
 
     With `save`, the run ends at step `save_at` with a checkpoint of that name.
     """
-    pl.seed_everything(torch.distributed.get_rank() if torch.distributed.is_initialized() else 0, verbose=False)
+    rank = torch.distributed.get_rank() if torch.distributed.is_initialized() else 0
+    pl.seed_everything(rank, verbose=False)  # dropout differs by rank; the model is sent from the first
     trained = module(dropout=dropout)
     trained.make_optimizer = SGD() if optimizer == "sgd" else AdamW(lr=0.01)
     trained.make_scheduler = constant
@@ -81,7 +84,7 @@ def train(
         use_distributed_sampler=False,
         num_sanity_val_steps=0,
         plugins=[WholeCheckpoints()] if strategy == "ddp" else [],
-        callbacks=[losses, RandomStates(), *([StopAt(step=save_at, path=Path(save))] if save else [])],
+        callbacks=[*more, losses, RandomStates(), *([StopAt(step=save_at, path=Path(save))] if save else [])],
     )
     trainer.fit(trained, datamodule=UserDataModule(samples=samples_of(), plan=PLAN), ckpt_path=resume)
     return {"losses": losses.steps, "weights": whole_weights(trainer.strategy, trained.model)}

@@ -1,0 +1,77 @@
+"""What a run does when it is asked to go: save, close its logs, have Slurm run it again, leave."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import ModelCheckpoint
+
+SIGNALS = (signal.SIGUSR1, signal.SIGTERM)
+
+
+class Preemption(pl.Callback):
+    """SIGUSR1 (Slurm, before it takes the nodes) and SIGTERM end the run at the next step with a checkpoint.
+
+    A signal may reach ranks at different steps, so they agree after every step; the job is requeued where
+    Slurm sent SIGUSR1 to one that may be.
+    """
+
+    def __init__(self) -> None:
+        self._asked: signal.Signals | None = None
+        self._before: dict[int, Any] = {}
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Lightning has set its own by now; that for SIGTERM waits for the other ranks wherever it comes."""
+        for number in SIGNALS:
+            self._before[number] = signal.signal(number, self._note)
+
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before = {}
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if (batch_idx + 1) % trainer.accumulate_grad_batches:
+            return
+        if not trainer.strategy.reduce_boolean_decision(self._asked is not None, all=False):
+            return
+        path = self._save(trainer)
+        for logger in trainer.loggers:
+            logger.finalize("success")
+        requeued = self._requeue(trainer)
+        if trainer.is_global_zero:
+            then = "Slurm runs it again" if requeued else "go on with resume=auto"
+            print(f"preempted at step {trainer.global_step}: saved {path}; {then}", file=sys.stderr)
+        trainer.strategy.barrier()
+        name = self._asked or signal.SIGTERM
+        # os._exit: threads of loaders and loggers would keep an interpreter that ends in the middle of a fit
+        os._exit(0 if requeued else 128 + name.value)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self._asked = signal.Signals(number)
+
+    def _save(self, trainer: pl.Trainer) -> Path:
+        keeper = next(c for c in trainer.callbacks if isinstance(c, ModelCheckpoint))  # type: ignore[attr-defined]
+        path = Path(str(keeper.dirpath)) / f"step={trainer.global_step}.ckpt"
+        if not path.exists():
+            trainer.save_checkpoint(path)
+        return path
+
+    def _requeue(self, trainer: pl.Trainer) -> bool:
+        """True where Slurm was told to run the job again; asked by the first rank, known to all."""
+        job = os.environ.get("SLURM_ARRAY_JOB_ID") or os.environ.get("SLURM_JOB_ID")
+        task = os.environ.get("SLURM_ARRAY_TASK_ID")
+        done = False
+        if trainer.is_global_zero and job and self._asked == signal.SIGUSR1:
+            command = ["scontrol", "requeue", f"{job}_{task}" if task else job]
+            done = subprocess.run(command, capture_output=True, check=False).returncode == 0
+        return bool(trainer.strategy.broadcast(done))
