@@ -9,6 +9,8 @@ import torch
 from pytorch_lightning.accelerators import CPUAccelerator
 from pytorch_lightning.strategies import DDPStrategy, DeepSpeedStrategy
 
+from recsys.parallel.tables import StepsTables
+
 if not torch.cuda.is_available():
     os.environ.setdefault("DS_ACCELERATOR", "cpu")  # read when deepspeed is imported
 
@@ -30,10 +32,25 @@ class ZeroStrategy(DeepSpeedStrategy):
         """Lightning has divided the loss by the accumulated batches; DeepSpeed would do so again."""
         return super().backward(closure_loss, optimizer, *args, **({"scale_wrt_gas": False} | kwargs))
 
+    def training_step(self, *args: Any, **kwargs: Any) -> Any:
+        """In bf16 DeepSpeed casts the weights; autocast sees to numbers that are made on the way."""
+        assert self.lightning_module is not None
+        is_bf16 = str(self.lightning_module.trainer.precision).startswith("bf16")
+        with torch.autocast(self.root_device.type, torch.bfloat16, enabled=is_bf16):
+            return super().training_step(*args, **kwargs)
+
+
+class DdpWithTables(StepsTables, DDPStrategy):
+    """The dense part on every rank, sharded tables beside it."""
+
+
+class ZeroWithTables(StepsTables, ZeroStrategy):
+    """The dense part under ZeRO, sharded tables beside it."""
+
 
 def ddp() -> DDPStrategy:
-    """Every rank holds the whole model."""
-    return DDPStrategy(find_unused_parameters=True, broadcast_buffers=False)
+    """Every rank holds the whole model, sharded tables excepted."""
+    return DdpWithTables(find_unused_parameters=True, broadcast_buffers=False)
 
 
 def zero(
@@ -44,7 +61,7 @@ def zero(
     activation_checkpointing: bool = False,
 ) -> ZeroStrategy:
     """ZeRO stage 1 shards the optimizer's state over the ranks, 2 the gradients too, 3 the parameters too."""
-    return ZeroStrategy(
+    return ZeroWithTables(
         stage=stage,
         offload_optimizer=offload_optimizer,
         offload_parameters=offload_parameters,
