@@ -32,9 +32,8 @@ def main(cfg: Any) -> Any:
     from recsys.data.tables import FeatureTables, resolve_tables
     from recsys.evaluation.quick import epoch_evaluator
     from recsys.module import ObjectiveConfig, UserModule
-    from recsys.nn.user_model import UserModel
     from recsys.parallel.checkpoints import to_resume
-    from recsys.parallel.strategy import whole_weights
+    from recsys.parallel.strategy import whole_model
     from recsys.promotion import champion_path
     from recsys.repeat_fit import fit_repeats
     from recsys.schema import InputError, Split
@@ -64,7 +63,7 @@ def main(cfg: Any) -> Any:
     vocabularies = vocabulary_identity(tables)
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     samples = TrainingSamples(tables=tables, fit_until=cfg.fit_until, config=sample_config)
-    model = _started_model(tables, samples, model_settings, warm_start_from=cfg.warm_start)
+    model = _started_model(tables, samples, model_settings, seed=cfg.seed, warm_start_from=cfg.warm_start)
     catalogue = catalogue_at(tables, cfg.fit_until, times=samples.period_starts)
     evaluator = None
     if cfg.fit_until == Split.VALIDATION:  # a final fit has nothing left that it may peek at
@@ -81,12 +80,11 @@ def main(cfg: Any) -> Any:
     datamodule = UserDataModule(samples=samples, plan=plan, num_workers=cfg.data.num_workers)
     resume = to_resume(cfg.resume, Path(cfg.output_dir) / "checkpoints")
     trainer.fit(module, datamodule=datamodule, ckpt_path=resume, weights_only=False)
-    weights = whole_weights(trainer.strategy, model)
-    if not trainer.is_global_zero:
+    model = whole_model(trainer.strategy, model)
+    if not trainer.is_global_zero and model_settings.table == "replicated":
         return None
 
-    model = UserModel(model.config)  # the trained one may be split over the ranks
-    model.load_state_dict(weights)
+    # the ranks of a sharded table do the rest together, for the first one to write
     _fill_neighbours(model, samples, strength=model_settings.neighbour_strength)
     if model.repeats is not None:
         loader = ElasticLoader(samples=samples, config=plan)
@@ -99,7 +97,9 @@ def main(cfg: Any) -> Any:
         vocabularies=vocabularies,
         item_ids=[str(i) for i in tables.items(cfg.fit_until).item_id],
     )
-    save_bundle(bundle, bundle_dir)
+    save_bundle(bundle, bundle_dir, writes=trainer.is_global_zero)
+    if not trainer.is_global_zero:
+        return None
     figures = evaluate_and_report(
         bundle_dir=bundle_dir, tables=tables, split=cfg.fit_until, output=Path(cfg.output_dir)
     )
@@ -107,7 +107,12 @@ def main(cfg: Any) -> Any:
 
 
 def _started_model(
-    tables: FeatureTables, samples: TrainingSamples, settings: ModelSettings, *, warm_start_from: str | None
+    tables: FeatureTables,
+    samples: TrainingSamples,
+    settings: ModelSettings,
+    *,
+    seed: int,
+    warm_start_from: str | None,
 ) -> UserModel:
     """A model with the weights of a bundle, or else where co-occurrence and a linear fit put it."""
     import torch
@@ -116,11 +121,12 @@ def _started_model(
     from recsys.bundle import load_bundle
     from recsys.bundle_fit import check_meaning
     from recsys.data.cooccurrence import cooccurrence_vectors
-    from recsys.nn.user_model import UserModel
+    from recsys.parallel.tables import user_model
     from recsys.value_start import start_value_heads
     from recsys.warm_start import warm_start
 
-    model = UserModel(model_config(tables=tables, samples=samples, settings=settings))
+    config = model_config(tables=tables, samples=samples, settings=settings)
+    model = user_model(config, settings, seed=seed)
     if warm_start_from:
         bundle = load_bundle(warm_start_from)
         check_meaning(bundle, tables)

@@ -13,7 +13,10 @@ import torch
 from pytorch_lightning.accelerators import CPUAccelerator
 from pytorch_lightning.strategies import DDPStrategy, DeepSpeedStrategy
 
+from recsys.nn.user_model import UserModel
 from recsys.parallel.checkpoints import ranks_of, seal
+from recsys.parallel.tables import StepsTables
+from recsys.parallel.tables.table import ShardedTable
 
 if not torch.cuda.is_available():
     os.environ.setdefault("DS_ACCELERATOR", "cpu")  # read when deepspeed is imported
@@ -37,6 +40,13 @@ class ZeroStrategy(DeepSpeedStrategy):
     def backward(self, closure_loss: torch.Tensor, optimizer: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
         """Lightning has divided the loss by the accumulated batches; DeepSpeed would do so again."""
         return super().backward(closure_loss, optimizer, *args, **({"scale_wrt_gas": False} | kwargs))
+
+    def training_step(self, *args: Any, **kwargs: Any) -> Any:
+        """In bf16 DeepSpeed casts the weights; autocast sees to numbers that are made on the way."""
+        assert self.lightning_module is not None
+        is_bf16 = str(self.lightning_module.trainer.precision).startswith("bf16")
+        with torch.autocast(self.root_device.type, torch.bfloat16, enabled=is_bf16):
+            return super().training_step(*args, **kwargs)
 
     def save_checkpoint(self, checkpoint: dict[str, Any], filepath: Any, storage_options: Any = None) -> None:
         """Every rank writes its part beside; the first seals them and renames."""
@@ -103,9 +113,17 @@ def _make_universal(source: Path, target: Path) -> None:
         )
 
 
+class DdpWithTables(StepsTables, DDPStrategy):
+    """The dense part on every rank, sharded tables beside it."""
+
+
+class ZeroWithTables(StepsTables, ZeroStrategy):
+    """The dense part under ZeRO, sharded tables beside it."""
+
+
 def ddp() -> DDPStrategy:
-    """Every rank holds the whole model. The catalogue's buffers are the same everywhere and are not sent."""
-    return DDPStrategy(find_unused_parameters=True, broadcast_buffers=False)
+    """Every rank holds the whole model, sharded tables excepted."""
+    return DdpWithTables(find_unused_parameters=True, broadcast_buffers=False)
 
 
 def zero(
@@ -115,12 +133,24 @@ def zero(
     offload_parameters: bool = False,
 ) -> ZeroStrategy:
     """ZeRO stage 1 shards the optimizer's state over the ranks, 2 the gradients too, 3 the parameters too."""
-    return ZeroStrategy(
+    return ZeroWithTables(
         stage=stage,
         offload_optimizer=offload_optimizer,
         offload_parameters=offload_parameters,
         logging_batch_size_per_gpu=1,
     )
+
+
+def whole_model(strategy: Any, model: UserModel) -> UserModel:
+    """The trained model on the CPU, gathered where ZeRO-3 has split it; sharded tables stay where they are.
+    Every rank must call it.
+    """
+    weights = whole_weights(strategy, model)
+    is_sharded = isinstance(model.item_tower.lookup, ShardedTable)
+    tables = {"lookup": model.item_tower.lookup, "item_bias": model.item_bias} if is_sharded else {}
+    whole = UserModel(model.config, **tables)
+    whole.load_state_dict(weights)
+    return whole
 
 
 def whole_weights(strategy: Any, model: torch.nn.Module) -> dict[str, torch.Tensor]:
