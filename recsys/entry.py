@@ -6,6 +6,7 @@ import contextlib
 import functools
 import os
 import re
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -80,22 +81,24 @@ def _first_sentences(error: Exception) -> str:
     return " ".join(said.replace(":\n\t", ": ").replace("\n\t", ", ").split())
 
 
-def hydra_command(config_name: str) -> Callable[[Callable[[Any], None]], Callable[[], None]]:
+def hydra_command(config_name: str) -> Callable[[Callable[[Any], Any]], Callable[[], None]]:
     """Make `task(cfg)` a Hydra app whose user errors are one line and a non-zero exit code.
 
     HYDRA_FULL_ERROR=1 in the environment shows the trace of an error in the settings.
     """
 
-    def decorate(task: Callable[[Any], None]) -> Callable[[], None]:
+    def decorate(task: Callable[[Any], Any]) -> Callable[[], None]:
         def main() -> None:
             import hydra
 
+            if "SLURM_JOB_ID" in os.environ:  # a warning that nothing heeds yet must not end the process
+                signal.signal(signal.SIGUSR1, signal.SIG_IGN)
             with_trace = os.environ.get("HYDRA_FULL_ERROR") == "1"
 
             @functools.wraps(task)
-            def guarded(cfg: Any) -> None:
+            def guarded(cfg: Any) -> Any:
                 with _one_line_errors(with_trace=with_trace):
-                    task(cfg)
+                    return task(cfg)
 
             app = hydra.main(version_base="1.3", config_path=conf_dir(), config_name=config_name)(guarded)
             with _one_line_errors(with_trace=with_trace), _hydra_raises():
