@@ -6,12 +6,12 @@ PYTHON=${PYTHON:-.venv/bin/python}
 tasks_per_node=${SLURM_NTASKS_PER_NODE:-${SLURM_GPUS_ON_NODE:-1}} # one a GPU
 cpus_per_task=$((SLURM_CPUS_ON_NODE / tasks_per_node))
 attempt=$((${SLURM_RESTART_COUNT:-0} + 1))
-job=${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID}
+job=${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID} # one task's own id may be the whole array's
 job=${job:-$SLURM_JOB_ID}
 
 say() { printf '\n== %s [%s %s, attempt %s, %s]\n' "$*" "$SLURM_JOB_NAME" "$job" "$attempt" "$(date -u +%FT%TZ)"; }
 
-of_job() { scontrol show job --oneliner "$SLURM_JOB_ID" | grep -oP "(?<= $1=)\S+" || true; }
+of_job() { scontrol show job --oneliner "$job" | grep -oP "(?<= $1=)\S+" || true; }
 
 running() {
     local waited

@@ -1,4 +1,4 @@
-"""Slurm's warning before it takes the nodes away: save at the next step, requeue the job, wait for the end."""
+"""Slurm warns before it takes nodes away: save at the next step, requeue the job, wait for the end."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class SaveAndRequeue(pl.Callback):
 
     def __init__(self, *, dirpath: str, every_n_steps: int = 1) -> None:
         self.folder, self.every_n_steps = Path(dirpath), every_n_steps
-        self.job_id = os.environ.get("SLURM_JOB_ID")
+        self.job_id = _job_id()
         self._is_warned = False
         self._last_step = 0
 
@@ -49,3 +49,10 @@ class SaveAndRequeue(pl.Callback):
             subprocess.run(["scontrol", "requeue", self.job_id], check=True)
         while True:  # Slurm ends all tasks now
             time.sleep(1)
+
+
+def _job_id() -> str | None:
+    """In an array by its number there: the id of one of its tasks stands for the whole array."""
+    if "SLURM_ARRAY_JOB_ID" in os.environ:
+        return f"{os.environ['SLURM_ARRAY_JOB_ID']}_{os.environ['SLURM_ARRAY_TASK_ID']}"
+    return os.environ.get("SLURM_JOB_ID")

@@ -1,8 +1,7 @@
-"""One throw-away Slurm for the run; a folder to submit from, with feature tables and this checkout's files."""
+"""One throw-away Slurm for the run; a folder to submit from, with feature tables and this checkout."""
 
 from __future__ import annotations
 
-import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -42,6 +41,14 @@ def place(box: SlurmBox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
         "OMP_NUM_THREADS": "1",
     }.items():
         monkeypatch.setitem(box.env, name, value)
+    return tmp_path
+
+
+@pytest.fixture
+def place_without_slurm(tmp_path: Path, tiny_tables: Path) -> Path:
+    """A laptop's checkout."""
+    for name, target in {"train.py": tiny.ROOT / "train.py", "features": tiny_tables.parents[1]}.items():
+        (tmp_path / name).symlink_to(target)
     return tmp_path
 
 

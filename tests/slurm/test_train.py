@@ -16,7 +16,7 @@ from tests.slurm.box import CPUS, SlurmBox, wait_until
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 WHOLE_NODES = f"--cpus-per-task={CPUS}"
-LONG = ("trainer.max_epochs=20",)  # of eight steps and a checkpoint each
+LONG = ("trainer.max_epochs=10",)  # of eight steps and a checkpoint each
 
 
 def submit(box: SlurmBox, place: Path, *options: str, overrides: tuple[str, ...] = ()) -> str:
@@ -119,7 +119,7 @@ def test_preempted_and_resumed_on_fewer_nodes(box: SlurmBox, place_with_tables: 
     assert f"step={saved}.ckpt" in first
     assert "on 1 nodes (node2)" in second
     assert is_trained(place)
-    assert steps_logged(place)[-1] == 160
+    assert steps_logged(place)[-1] == 80
 
 
 def test_a_lost_node(box: SlurmBox, place_with_tables: Path) -> None:
