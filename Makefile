@@ -4,10 +4,10 @@ PY := .venv/bin/python
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup format lint types contracts test test-slow demo bench lock clean
+.PHONY: help setup format lint types contracts test test-slow test-distributed setup-slurm demo bench lock clean
 
 help:  ## what can be made
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP)  ## .venv with the pinned dependencies; a second run installs nothing
 
@@ -39,6 +39,14 @@ test: $(STAMP)  ## the fast tests
 
 test-slow: $(STAMP)  ## servers, kills, long runs; no such test (pytest's code 5) is no failure
 	$(PY) -m pytest -m slow || { code=$$?; [ $$code -eq 5 ] || exit $$code; }
+
+setup-slurm:  ## Debian's Slurm and munge, for test-distributed
+	@command -v apt-get >/dev/null || { echo "error: no apt-get here; install slurmctld, slurmd, the Slurm client and munge" >&2; exit 1; }
+	apt-get update -qq
+	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends slurmctld slurmd slurm-client munge
+
+test-distributed: $(STAMP)  ## ranks, and the files of slurm/ on a throw-away Slurm (skipped without make setup-slurm)
+	$(PY) -m pytest -m slow -rs tests/parallel tests/slurm
 
 demo: $(STAMP)  ## raw invoices -> tables -> model -> recommendations and outputs/demo/report.html
 	$(PY) -m spark_jobs dataset=online_retail \

@@ -6,6 +6,7 @@ import contextlib
 import functools
 import os
 import re
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -104,6 +105,8 @@ def hydra_command(config_name: str) -> Callable[[Callable[[Any], Any]], Callable
         def main() -> None:
             import hydra
 
+            if "SLURM_JOB_ID" in os.environ:  # a warning that nothing heeds yet must not end the process
+                signal.signal(signal.SIGUSR1, signal.SIG_IGN)
             with_trace = os.environ.get("HYDRA_FULL_ERROR") == "1"
 
             @functools.wraps(task)

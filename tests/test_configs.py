@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
@@ -43,7 +44,10 @@ SETTINGS = {"model": ModelSettings, "objective": ObjectiveConfig, "policy": Poli
 
 
 def composed(command: str, *overrides: str) -> DictConfig:
+    """As in the first run of a sweep, where Hydra's own settings are looked at."""
     with initialize_config_dir(str(CONF), version_base="1.3"):
+        hydra = compose(command, overrides=["hydra.job.num=0", *overrides], return_hydra_config=True)
+        HydraConfig.instance().set_config(hydra)
         return compose(command, overrides=list(overrides))
 
 

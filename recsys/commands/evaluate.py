@@ -12,8 +12,8 @@ from recsys.disk import whole_file
 from recsys.entry import hydra_command
 
 
-def evaluate_and_report(*, bundle_dir: Path, tables: Any, split: str, output: Path) -> dict[str, Any]:
-    """Evaluate, write both files, print the short table and where the report is; the figures by name."""
+def evaluate_and_report(*, bundle_dir: Path, tables: Any, split: str, output: Path) -> None:
+    """Evaluate, write both files, and print the short table and where the report is."""
     from recsys.bundle import load_bundle
     from recsys.evaluation import evaluate_bundle
     from recsys.evaluation.examples import example_users
@@ -56,7 +56,6 @@ def evaluate_and_report(*, bundle_dir: Path, tables: Any, split: str, output: Pa
     for line in summary_lines(evaluation.figures, verdicts=evaluation.verdicts, currency=currency):
         print(line)
     print(f"report: {(output / 'report.html').resolve()}", flush=True)
-    return evaluation.figures
 
 
 def training_curves(path: Path) -> dict[str, list[tuple[float, float]]]:

@@ -38,6 +38,7 @@ def main(cfg: Any) -> Any:
     from recsys.repeat_fit import fit_repeats
     from recsys.schema import InputError, Split
     from recsys.settings import read_settings
+    from recsys.sweep import sweep_result
     from recsys.training import git_commit
     from recsys.vocabulary import vocabulary_identity
 
@@ -100,10 +101,10 @@ def main(cfg: Any) -> Any:
     save_bundle(bundle, bundle_dir, writes=trainer.is_global_zero)
     if not trainer.is_global_zero:
         return None
-    figures = evaluate_and_report(
+    evaluate_and_report(
         bundle_dir=bundle_dir, tables=tables, split=cfg.fit_until, output=Path(cfg.output_dir)
     )
-    return _objectives(cfg.objectives, figures)
+    return sweep_result(Path(cfg.output_dir) / "metrics.json", cfg.returns)
 
 
 def _started_model(
@@ -147,17 +148,6 @@ def _fill_neighbours(model: UserModel, samples: TrainingSamples, *, strength: fl
     if model.neighbours is not None:
         item_VK, weight_VK = neighbours(samples, num_neighbours=model.config.num_neighbours)
         model.neighbours.fill(torch.from_numpy(item_VK), strength * torch.from_numpy(weight_VK))
-
-
-def _objectives(names: list[str], figures: dict[str, Any]) -> Any:
-    """What a sweep goes by: one figure, or a tuple of several. InputError where one was not measured."""
-    from recsys.schema import InputError
-
-    for name in names:
-        if name not in figures:
-            raise InputError(f"objectives: {name} is not among the figures of metrics.json")
-    found = tuple(float(figures[name]["value"]) for name in names)
-    return found[0] if len(found) == 1 else found
 
 
 def _trainer(cfg: Any, *, logged: dict[str, Any]) -> Trainer:

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -52,9 +53,12 @@ class Preemption(pl.Callback):
             then = "Slurm runs it again" if requeued else "go on with resume=auto"
             print(f"preempted at step {trainer.global_step}: saved {path}; {then}", file=sys.stderr)
         trainer.strategy.barrier()
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        while requeued:  # Slurm ends all tasks now; one that left by itself would look like a finished run
+            time.sleep(1)
         name = self._asked or signal.SIGTERM
         # os._exit: threads of loaders and loggers would keep an interpreter that ends in the middle of a fit
-        os._exit(0 if requeued else 128 + name.value)
+        os._exit(128 + name.value)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self._asked = signal.Signals(number)

@@ -1,0 +1,135 @@
+"""The other files of slurm/: tables on Spark's own nodes, arrays of runs, the whole round; tasks and GPUs."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests import tiny
+from tests.slurm.box import CPUS, GPUS, SlurmBox, wait_until
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+# What stands for Python where only the job's shape matters: it says what it sees and does what it is told.
+STAND_IN = """\
+#!/bin/bash
+echo "task $SLURM_PROCID of $SLURM_NTASKS on $SLURMD_NODENAME, GPUs ${CUDA_VISIBLE_DEVICES:-none}, $*"
+exit "${STAND_IN_CODE:-0}"
+"""
+
+
+@pytest.fixture
+def stand_in(place: Path) -> dict[str, str]:
+    """Environment of jobs that start no Python."""
+    program = place / "python"
+    program.write_text(STAND_IN)
+    program.chmod(0o755)
+    return {"PYTHON": str(program)}
+
+
+def log_of(place: Path, name: str) -> str:
+    return (place / f"{name}.out").read_text()
+
+
+def endings(log: str) -> list[str]:
+    return re.findall(r"^== ([A-Z ]+[A-Z])", log, re.MULTILINE)
+
+
+def wait_for_line(place: Path, name: str) -> None:
+    """Until the job has said that it runs."""
+    log = place / f"{name}.out"
+    wait_until(lambda: log.exists() and "== RUNNING" in log.read_text(), seconds=30)
+
+
+def test_one_task_a_gpu(box: SlurmBox, place: Path, stand_in: dict[str, str]) -> None:
+    """How many there are is said once, to sbatch."""
+    job_id = box.submit(
+        "--nodes=2", f"--gpus-per-node={GPUS}", "slurm/train.sbatch", "seed=1", cwd=place, env=stand_in
+    )
+    assert box.wait(job_id, seconds=30)["JobState"] == "COMPLETED"
+    tasks = sorted(line for line in log_of(place, f"train-{job_id}").splitlines() if line.startswith("task"))
+    assert tasks == [
+        f"task {rank} of 4 on node{1 + rank // GPUS}, GPUs 0,1, train.py trainer=ddp resume=auto seed=1"
+        for rank in range(4)
+    ]
+
+
+@pytest.mark.parametrize("name", ["train", "features", "cycle"])
+def test_the_exit_code_is_the_jobs(box: SlurmBox, place: Path, stand_in: dict[str, str], name: str) -> None:
+    env = stand_in | {"STAND_IN_CODE": "7"}
+    job_id = box.submit(f"slurm/{name}.sbatch", "online_retail", cwd=place, env=env)
+    job = box.wait(job_id, seconds=30)
+    log = log_of(place, f"{name}-{job_id}")
+    assert (job["JobState"], job["ExitCode"]) == ("FAILED", "7:0"), log
+    assert endings(log)[-1] == "FAILED"
+    assert "FAILED with exit code 7" in log
+
+
+def test_a_pending_job_has_no_log_and_a_cancelled_one_says_so(
+    box: SlurmBox, place: Path, stand_in: dict[str, str]
+) -> None:
+    (place / "python").write_text("#!/bin/bash\nexec sleep 600\n")
+    whole = f"--cpus-per-task={CPUS}"
+    first = box.submit("--nodes=2", whole, "slurm/train.sbatch", cwd=place, env=stand_in)
+    second = box.submit("--nodes=2", whole, "slurm/train.sbatch", cwd=place, env=stand_in)
+    wait_for_line(place, f"train-{first}")
+    assert box.job(second)["JobState"] == "PENDING"
+    assert not (place / f"train-{second}.out").exists()
+    box.slurm("scancel", first)
+    box.wait(first, seconds=30)
+    wait_for_line(place, f"train-{second}")
+    box.slurm("scancel", second)
+    box.wait(second, seconds=30)
+    assert endings(log_of(place, f"train-{first}")) == ["RUNNING", "CANCELLED"]
+    waited = re.search(r"pending for (\d+) s", log_of(place, f"train-{second}"))
+    assert waited
+    assert int(waited[1]) >= 1
+
+
+def test_an_array_of_runs(box: SlurmBox, place_with_tables: Path) -> None:
+    place = place_with_tables
+    (place / "rates.txt").write_text("optimizer.lr=0.001 seed=1\n'optimizer.lr=0.004'\n")
+    overrides = [*tiny.TRAIN_OVERRIDES]
+    array = box.submit("--array=1-3", "slurm/sweep.sbatch", "rates.txt", *overrides, cwd=place)
+    for task in ("1", "2", "3"):
+        box.wait(f"{array}_{task}", seconds=300)
+    states = {task: box.job(f"{array}_{task}")["JobState"] for task in ("1", "2", "3")}
+    assert states == {"1": "COMPLETED", "2": "COMPLETED", "3": "FAILED"}
+    for number, rate in ((1, "0.001"), (2, "0.004")):
+        run = place / "outputs" / f"rates-{number}"
+        assert (run / "report.html").is_file()
+        assert f"  lr: {rate}\n" in (run / "csv" / "hparams.yaml").read_text()
+    log = log_of(place, f"sweep-{array}_3")
+    assert "error: rates.txt has no line 3; submit with --array=1-2" in log
+    assert endings(log) == ["RUNNING", "FAILED"], log
+
+
+def test_tables_on_spark_of_two_nodes(box: SlurmBox, place: Path) -> None:
+    tiny.write_raw(place / "raw.parquet")
+    overrides = [o for o in tiny.TABLE_OVERRIDES if not o.startswith("spark.master")]
+    arguments = ("slurm/features.sbatch", *overrides, "dataset.events.path=raw.parquet")
+    job_id = box.submit("--nodes=2", "--cpus-per-task=1", *arguments, cwd=place)
+    job = box.wait(job_id, seconds=500)
+    log = log_of(place, f"features-{job_id}")
+    assert job["JobState"] == "COMPLETED", log
+    assert (place / "features" / "online_retail" / "latest" / "metadata.json").is_file()
+    workers = (place / f"spark-{job_id}-master.log").read_text().count("Registering worker")
+    assert workers == 2
+
+
+def test_the_whole_round(box: SlurmBox, place: Path, tiny_tables: Path) -> None:
+    """With a first attempt's tables: a requeued job does not make them anew."""
+    (place / "features").symlink_to(tiny_tables.parents[1])
+    job_id = box.submit("--hold", "slurm/cycle.sbatch", "online_retail", *tiny.TRAIN_OVERRIDES, cwd=place)
+    stages = place / "outputs" / f"cycle-{job_id}" / "stages"
+    stages.mkdir(parents=True)
+    (stages / "features").touch()
+    box.slurm("scontrol", "release", job_id)
+    job = box.wait(job_id, seconds=400)
+    log = log_of(place, f"cycle-{job_id}")
+    assert job["JobState"] == "COMPLETED", log
+    assert re.findall(r"STAGE (\w+)", log) == ["train", "promote", "recommend"]
+    assert (place / "models" / "online_retail" / "champion").resolve().name == f"cycle-{job_id}"
+    assert (place / "outputs" / "champion" / "recommendations" / "impressions.parquet").is_file()

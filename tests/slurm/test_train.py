@@ -1,0 +1,146 @@
+"""slurm/train.sbatch on real nodes, with what happens to jobs there: preemption, lost nodes, killed ranks."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from tests import tiny
+from tests.slurm.box import CPUS, SlurmBox, wait_until
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+WHOLE_NODES = f"--cpus-per-task={CPUS}"
+LONG = ("trainer.max_epochs=10",)  # of eight steps and a checkpoint each
+
+
+def submit(box: SlurmBox, place: Path, *options: str, overrides: tuple[str, ...] = ()) -> str:
+    """Job id of a run named `cluster`."""
+    arguments = (*options, "slurm/train.sbatch", "name=cluster", *tiny.TRAIN_OVERRIDES, *overrides)
+    return box.submit(*arguments, cwd=place)
+
+
+def log_of(place: Path, job_id: str) -> str:
+    path = place / f"train-{job_id}.out"
+    return path.read_text() if path.exists() else ""
+
+
+def endings(log: str) -> list[str]:
+    """The first words of the lines that say what became of each attempt."""
+    return re.findall(r"^== ([A-Z ]+[A-Z])", log, re.MULTILINE)
+
+
+def saved_steps(place: Path) -> list[int]:
+    folder = place / "outputs" / "cluster" / "checkpoints"
+    return sorted(
+        int(found[1]) for path in folder.glob("*") if (found := re.search(r"^step=(\d+)", path.name))
+    )
+
+
+def wait_for_checkpoint(place: Path, box: SlurmBox, job_id: str) -> None:
+    wait_until(
+        lambda: bool(saved_steps(place)) or box.has_ended(job_id),
+        seconds=180,
+        what=lambda: log_of(place, job_id),
+    )
+    assert not box.has_ended(job_id), log_of(place, job_id)
+
+
+def is_trained(place: Path) -> bool:
+    bundle = place / "models" / "online_retail" / "cluster"
+    return bundle.is_dir() and (place / "outputs" / "cluster" / "report.html").is_file()
+
+
+def process_of(job_id: str, rank: int) -> int:
+    """The process that is a rank of a job."""
+    wanted = {f"SLURM_JOB_ID={job_id}".encode(), f"SLURM_PROCID={rank}".encode()}
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            is_training = b"train.py" in (folder / "cmdline").read_bytes()
+            if is_training and wanted <= set((folder / "environ").read_bytes().split(b"\0")):
+                return int(folder.name)
+        except OSError:
+            continue  # it has ended meanwhile
+    raise AssertionError(f"rank {rank} of job {job_id} does not run")
+
+
+def test_two_nodes_train_one_model(box: SlurmBox, place_with_tables: Path) -> None:
+    place = place_with_tables
+    job_id = submit(box, place, "--nodes=2")
+    job = box.wait(job_id, seconds=300)
+    log = log_of(place, job_id)
+    assert (job["JobState"], job["ExitCode"]) == ("COMPLETED", "0:0"), log
+    assert endings(log) == ["RUNNING", "COMPLETED"]
+    assert "on 2 nodes (node[1-2]), 1 tasks a node" in log
+    assert "MEMBER: 2/2" in log
+    assert is_trained(place)
+
+
+def test_a_killed_rank_fails_the_job(box: SlurmBox, place_with_tables: Path) -> None:
+    place = place_with_tables
+    job_id = submit(box, place, "--nodes=2", overrides=LONG)
+    wait_for_checkpoint(place, box, job_id)
+    process = process_of(job_id, rank=1)
+    killed_at = time.monotonic()
+    os.kill(process, signal.SIGKILL)
+    job = box.wait(job_id, seconds=60)
+    log = log_of(place, job_id)
+    assert job["JobState"] == "FAILED", log
+    assert time.monotonic() - killed_at < 30
+    assert endings(log) == ["RUNNING", "FAILED"]
+    code = job["ExitCode"].removesuffix(":0")  # srun's is the highest of all tasks
+    assert code in ("137", "143")
+    assert f"FAILED with exit code {code}" in log
+    assert not is_trained(place)
+
+
+def test_preempted_and_resumed_on_fewer_nodes(box: SlurmBox, place_with_tables: Path) -> None:
+    place = place_with_tables
+    job_id = submit(box, place, "--nodes=1-2", WHOLE_NODES, overrides=LONG)
+    wait_for_checkpoint(place, box, job_id)
+    before = saved_steps(place)
+    urgent = box.submit(
+        "--partition=urgent", "--output=/dev/null", WHOLE_NODES, "--wrap=sleep 600", cwd=place
+    )
+    box.wait(urgent, "RUNNING", seconds=60)
+    saved = saved_steps(place)[-1]
+    assert saved >= before[-1]
+    job = box.wait(job_id, seconds=300)
+    log = log_of(place, job_id)
+    assert (job["JobState"], job["Restarts"]) == ("COMPLETED", "1"), log
+    assert endings(log) == ["RUNNING", "PREEMPTED", "RUNNING", "COMPLETED"]
+    first, second = log.split("== PREEMPTED")
+    assert "on 2 nodes" in first
+    assert f"step={saved}.ckpt" in first
+    assert "on 1 nodes (node2)" in second
+    assert is_trained(place)
+    assert steps_logged(place)[-1] == 80
+
+
+def test_a_lost_node(box: SlurmBox, place_with_tables: Path) -> None:
+    place = place_with_tables
+    job_id = submit(box, place, "--nodes=1-2", WHOLE_NODES, overrides=LONG)
+    wait_for_checkpoint(place, box, job_id)
+    box.kill("node2")
+    try:
+        box.slurm("scontrol", "update", "NodeName=node2", "State=DOWN", "Reason=lost")
+        job = box.wait(job_id, seconds=300)
+    finally:
+        box.start_node("node2")
+    log = log_of(place, job_id)
+    assert (job["JobState"], job["Restarts"]) == ("COMPLETED", "1"), log
+    assert endings(log) == ["RUNNING", "NODE LOST", "RUNNING", "COMPLETED"]
+    assert "NODE LOST: node2" in log
+    assert "on 1 nodes (node1)" in log.split("== NODE LOST")[1]
+    assert is_trained(place)
+
+
+def steps_logged(place: Path) -> list[int]:
+    lines = (place / "outputs" / "cluster" / "csv" / "metrics.csv").read_text().splitlines()
+    at = lines[0].split(",").index("step")
+    return [int(line.split(",")[at]) + 1 for line in lines[1:]]
