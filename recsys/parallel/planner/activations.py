@@ -1,7 +1,9 @@
 """What forward keeps for backward, tensor by tensor as autograd saves them, and the scores' working copies.
 
 Fused kernels of GPUs keep less than the plain ones of processors: RMSNorm no normalised copy, dropout a mask
-of one byte an element. Legend: B rows, L events, D width, S score width, Q queries, O own items, V candidates.
+of one byte an element.
+
+Legend: D width, S score width, Q queries.
 """
 
 from __future__ import annotations

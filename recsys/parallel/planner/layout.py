@@ -50,8 +50,9 @@ class Precision:
 class Run:
     """How many GPUs, in what precision, and how tables are stepped.
 
-    accumulate: micro batches of a step. catalogue: where the items' content is kept, `replicated` on every GPU
-    as training does now or `sharded` with the rows of the tables.
+    accumulate: micro batches of a step.
+    catalogue: where the items' content is kept, `replicated` on every GPU as training does now or `sharded`
+        with the rows of the tables.
     """
 
     num_gpus: int

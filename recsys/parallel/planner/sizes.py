@@ -61,7 +61,7 @@ def sizes_of(metadata: Mapping[str, Any]) -> dict[str, Any]:
     """The entries of TableSizes that the metadata of feature tables knows."""
     first, last = metadata["date_range"]
     is_time_split = metadata["split"]["kind"] == SplitKind.TIME
-    known = {
+    return {
         "num_items": int(metadata["num_items"]),
         "capacity": int(metadata["item_capacity"]),
         "field_sizes": [int(f["size"]) for f in metadata["item_fields"]],
@@ -73,9 +73,8 @@ def sizes_of(metadata: Mapping[str, Any]) -> dict[str, Any]:
         "horizons_days": [int(h) for h in metadata["split"]["horizons_days"]],
         "has_time": bool(metadata["has_time"]),
         "filter_seen": bool(metadata["filter_seen"]),
+        "num_events": int(metadata["row_counts"]["rows_kept"]),
     }
-    events = metadata["row_counts"].get("events")
-    return known if events is None else known | {"num_events": int(events)}
 
 
 def planned_config(*, sizes: TableSizes, settings: ModelSettings, max_length: int) -> UserModelConfig:

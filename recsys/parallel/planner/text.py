@@ -25,7 +25,7 @@ _COST = ("step ms", "MFU", "days", "GPU-hours")
 
 def plan_lines(plan: Plan) -> list[str]:
     """Predicted figures of every layout."""
-    work, cluster = plan.work, plan.cluster
+    cluster = plan.cluster
     unfit = [p.layout.name for p in plan.layouts if not p.fits]
     room = cluster.memory_gb - cluster.reserve_gb
     best = plan.fastest()
@@ -35,13 +35,13 @@ def plan_lines(plan: Plan) -> list[str]:
         "Memory of a GPU in GB",
         *_table([*_MEMORY], (_memory_row(p) for p in plan.layouts)),
         "",
-        f"Step: {short(plan.layouts[0].time.flops, 'FLOP')} a GPU; bytes each GPU sends within its node and to "
-        f"others; ms of each alone at stated rates; cost of {short(plan.num_events)} events",
+        f"Step: {short(plan.layouts[0].time.flops, 'FLOP')} a GPU; bytes it sends within its node and "
+        f"to others; ms of each alone at stated rates; cost of {short(plan.num_events)} events",
         *_table([*_SENT, *_ALONE, *_COST], (_time_row(p) for p in plan.layouts)),
         "",
         f"do not fit into {room:g} GB: {'; '.join(unfit) if unfit else 'none, all layouts fit'}",
         f"fastest that fits: {best.layout.name}" if best else "no layout fits: take more GPUs or fewer items",
-        f"not counted: starting kernels, reading data, checkpoints, evaluation; rows are full ({work.events})",
+        "not counted: starting kernels, reading data, checkpoints, evaluation; every row is taken as full",
         *(f"source: {source}" for source in cluster.sources),
     ]
 
@@ -54,8 +54,9 @@ def _assumed(plan: Plan) -> list[str]:
         "everything below is predicted, nothing measured",
         f"model: {short(plan.size.num_dense)} dense parameters, item tables of "
         f"{short(plan.size.table_rows)} rows x {plan.size.table_columns}",
-        f"step: {work.rows} rows x {work.events} events a GPU, {run.accumulate} micro batches, {work.queries} "
-        f"queries, {short(work.candidates)} candidates{all_items}; {short(plan.events_of_a_step)} events in all",
+        f"step: {work.rows} rows x {work.events} events a GPU, {run.accumulate} micro batches, "
+        f"{work.queries} queries, {short(work.candidates)} candidates{all_items}; "
+        f"{short(plan.events_of_a_step)} events in all",
     ]
 
 

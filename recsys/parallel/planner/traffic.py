@@ -1,7 +1,7 @@
 """Bytes that each GPU sends a step, within its node and to others.
 
 Collectives of ZeRO go round rings (Patarasuk and Yuan 2009) through all GPUs, node by node: of a node's hops
-one leaves it, and rings are dealt so that its GPUs share it. Lookups in sharded tables go to every rank alike.
+one leaves it, and rings are dealt so that its GPUs share it. Lookups in sharded tables ask all ranks alike.
 """
 
 from __future__ import annotations

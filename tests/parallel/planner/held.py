@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
 import torch
@@ -14,6 +14,8 @@ from recsys.data.datamodule import UserDataModule
 from recsys.module import ObjectiveConfig, UserModule
 from recsys.nn.item_tower import ItemTowerConfig
 from recsys.nn.value_heads import ValueHeadsConfig
+from recsys.parallel.planner.layout import Precision, Run
+from recsys.parallel.planner.memory import engine_bytes
 from recsys.parallel.strategy import ddp, zero
 from recsys.training import AdamW
 from tests.nn.small_model import NUM_FEATURES, catalogue, small_model
@@ -21,6 +23,40 @@ from tests.parallel.training import PLAN, constant
 from tests.test_module import all_learned, samples_of
 
 WIDTH = 64
+
+
+class HeldRun(NamedTuple):
+    """`ddp`, `zero1`, `zero2` or `zero3`, and the rows of the id table."""
+
+    strategy: str
+    precision: str = "32-true"
+    accumulate: int = 1
+    capacity: int = 2_000
+
+    def __str__(self) -> str:
+        return f"{self.strategy} {self.precision} x{self.accumulate} {self.capacity} rows"
+
+    def case(self) -> dict[str, Any]:
+        return {"function": "tests.parallel.planner.held:held_bytes", **self._asdict()}
+
+
+RUNS = [
+    *(HeldRun(strategy) for strategy in ("ddp", "zero1", "zero2", "zero3")),
+    *(HeldRun(strategy, accumulate=2) for strategy in ("zero1", "zero2", "zero3")),
+    *(HeldRun(strategy, precision="bf16-mixed") for strategy in ("zero1", "zero2")),
+    HeldRun("zero2", capacity=8_000),  # the id table reaches into the stretches of both ranks
+]
+
+
+def predicted_bytes(run: HeldRun) -> dict[str, int]:
+    """What the planner says of two ranks."""
+    model = small_model(**model_settings(run.capacity))
+    found = engine_bytes(
+        {name: tuple(p.shape) for name, p in model.named_parameters()},
+        0 if run.strategy == "ddp" else int(run.strategy[-1]),
+        Run(num_gpus=2, gpus_per_node=2, precision=Precision.of(run.precision), accumulate=run.accumulate),
+    )
+    return dict(zip(("parameters", "gradients", "optimizer"), found, strict=True))
 
 
 def model_settings(capacity: int) -> dict[str, Any]:
@@ -107,7 +143,7 @@ def _optimizer(optimizer: Any) -> Iterable[Tensor]:
 def held_bytes(
     *, strategy: str, precision: str, accumulate: int, capacity: int, num_ranks: int = 2
 ) -> dict[str, int]:
-    """Bytes on this rank before the second step of `ddp`, `zero1`, `zero2` or `zero3`."""
+    """Bytes on this rank in the second step of a HeldRun."""
     pl.seed_everything(0, verbose=False)
     kind = UserModule if precision == "32-true" else Weights
     trained = kind(

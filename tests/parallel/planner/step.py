@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from itertools import accumulate
 from typing import Any
 
@@ -22,6 +21,16 @@ from recsys.training import AdamW, WarmupCosine
 SIZES = TableSizes(num_items=3_000, field_sizes=[7, 5], num_tokens=90, words_per_item=5, num_periods=6)
 BATCH = BatchSettings(tokens_per_gpu=256, queries_per_row=6, targets_per_query=3, cuts_per_row=3)
 SETTINGS = ModelSettings(width=48, score_width=32, num_blocks=3, num_heads=4)
+
+CASES: dict[str, dict[str, Any]] = {
+    "blocks": {"settings": ModelSettings(width=96, score_width=48, num_blocks=5, num_heads=4)},
+    "scores": {"num_negatives": 2500, "batch": BatchSettings(tokens_per_gpu=256, queries_per_row=40)},
+    "whole catalogue": {
+        "sizes": TableSizes(num_items=500, field_sizes=[7], num_tokens=90, words_per_item=5, num_periods=6),
+        "num_negatives": 1000,
+    },
+    "long rows": {"max_length": 250, "batch": BatchSettings(tokens_per_gpu=1000)},
+}
 
 
 def planned(
@@ -141,7 +150,3 @@ def measured_peak_bytes(config: UserModelConfig, sizes: TableSizes, work: Worklo
     events = profiler.profiler.kineto_results.events()  # type: ignore[union-attr]
     changes = sorted((e.start_ns(), e.nbytes()) for e in events if e.name() == "[memory]")
     return max(accumulate(nbytes for _, nbytes in changes))
-
-
-def wider(settings: ModelSettings, **changes: Any) -> ModelSettings:
-    return replace(settings, **changes)

@@ -2,31 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from recsys.build import ModelSettings
 from recsys.parallel.planner.activations import saved_bytes, working_bytes
 from recsys.parallel.planner.flops import products, step_flops
-from recsys.parallel.planner.sizes import BatchSettings, TableSizes
+from recsys.parallel.planner.sizes import BatchSettings
 from tests.parallel.planner.step import (
+    CASES,
     SIZES,
     counted_flops,
     measured_peak_bytes,
     measured_saved_bytes,
     planned,
 )
-
-CASES: dict[str, dict[str, Any]] = {
-    "blocks": {"settings": ModelSettings(width=96, score_width=48, num_blocks=5, num_heads=4)},
-    "scores": {"num_negatives": 2500, "batch": BatchSettings(tokens_per_gpu=256, queries_per_row=40)},
-    "whole catalogue": {
-        "sizes": TableSizes(num_items=500, field_sizes=[7], num_tokens=90, words_per_item=5, num_periods=6),
-        "num_negatives": 1000,
-    },
-    "long rows": {"max_length": 250, "batch": BatchSettings(tokens_per_gpu=1000)},
-}
 
 
 @pytest.mark.parametrize("case", CASES)

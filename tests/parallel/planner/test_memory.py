@@ -8,21 +8,8 @@ import pytest
 
 from recsys.parallel.planner.layout import Precision, Run
 from recsys.parallel.planner.memory import engine_bytes
-from tests.nn.small_model import small_model
-from tests.parallel.planner.held import model_settings
+from tests.parallel.planner.held import RUNS, HeldRun, predicted_bytes
 from tests.parallel.ranks import on_ranks
-
-RUNS = [
-    ("ddp", "32-true", 1, 2_000),
-    ("zero1", "32-true", 1, 2_000),
-    ("zero2", "32-true", 1, 2_000),
-    ("zero3", "32-true", 1, 2_000),
-    ("zero1", "32-true", 2, 2_000),
-    ("zero2", "32-true", 2, 2_000),
-    ("zero1", "bf16-mixed", 1, 2_000),
-    ("zero2", "bf16-mixed", 1, 2_000),
-    ("zero2", "32-true", 1, 8_000),  # the id table reaches into both ranks' stretches
-]
 
 
 @pytest.mark.parametrize(("stage", "gigabytes"), [(1, 31.4), (2, 16.6), (3, 1.9)])
@@ -41,23 +28,15 @@ def test_a_gradient_across_two_stretches_is_kept_whole_by_both() -> None:
 
 
 @pytest.fixture(scope="module")
-def held(tmp_path_factory: pytest.TempPathFactory) -> dict[Any, list[dict[str, int]]]:
+def held(tmp_path_factory: pytest.TempPathFactory) -> dict[HeldRun, list[dict[str, int]]]:
     pytest.importorskip("deepspeed")
-    names = ("strategy", "precision", "accumulate", "capacity")
-    function = {"function": "tests.parallel.planner.held:held_bytes"}
-    cases = [function | dict(zip(names, run, strict=True)) for run in RUNS]
-    found = on_ranks(2, cases, tmp_path_factory.mktemp("ranks"))
+    found = on_ranks(2, [run.case() for run in RUNS], tmp_path_factory.mktemp("ranks"))
     return dict(zip(RUNS, found, strict=True))
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("asked", RUNS, ids=str)
-def test_two_real_ranks_hold_what_was_predicted(held: Any, asked: tuple[str, str, int, int]) -> None:
-    strategy, precision, accumulate, capacity = asked
-    shapes = {name: tuple(p.shape) for name, p in small_model(**model_settings(capacity)).named_parameters()}
-    run = Run(num_gpus=2, gpus_per_node=2, precision=Precision.of(precision), accumulate=accumulate)
-    stage = 0 if strategy == "ddp" else int(strategy[-1])
-    predicted = engine_bytes(shapes, stage, run)
-    for name, of_name in zip(("parameters", "gradients", "optimizer"), predicted, strict=True):
-        assert of_name == pytest.approx(max(rank[name] for rank in held[asked]), rel=0.01), name
+@pytest.mark.parametrize("run", RUNS, ids=str)
+def test_two_real_ranks_hold_what_was_predicted(held: Any, run: HeldRun) -> None:
+    for name, predicted in predicted_bytes(run).items():
+        assert predicted == pytest.approx(max(rank[name] for rank in held[run]), rel=0.01), name
