@@ -13,6 +13,7 @@ COMMANDS = {
     "recommend": "bundle + tables -> top-K items, vectors, value estimates, impression log",
     "feedback": "impressions and outcomes -> the feedback log that spark_jobs reads",
     "promote": "challenger against champion; promotes or refuses with reasons",
+    "plan": "memory, FLOPs, traffic, time and cost of a run on N nodes, before paying for it",
 }
 
 

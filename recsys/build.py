@@ -17,7 +17,7 @@ from recsys.nn.user_model import UserModelConfig
 from recsys.nn.value_heads import ValueHeadsConfig
 from recsys.schema import InputError
 
-_BIN_ENDS_DAYS = (1, 3, 7, 14, 30, 60, 90, 180, 365)
+BIN_ENDS_DAYS = (1, 3, 7, 14, 30, 60, 90, 180, 365)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +114,7 @@ def _value_heads(
         num_heads=settings.num_heads,
         num_features=samples.cuts.features.shape[1],
         horizons_days=tuple(horizons),
-        bin_ends_days=tuple(d for d in _BIN_ENDS_DAYS if d <= max(horizons)),
+        bin_ends_days=tuple(d for d in BIN_ENDS_DAYS if d <= max(horizons)),
         log_spend=tuple(log_spend),
         has_value=tables.has_value,
         dropout=settings.value_dropout,

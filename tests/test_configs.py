@@ -18,6 +18,7 @@ from recsys.data.samples import SampleConfig
 from recsys.entry import conf_dir
 from recsys.module import ObjectiveConfig
 from recsys.parallel.cluster import allotted
+from recsys.parallel.planner.cluster import Cluster
 from recsys.policy.slates import PolicyConfig
 from recsys.promotion import PromotionRules
 from recsys.settings import read_settings
@@ -28,6 +29,7 @@ COMMANDS = sorted(path.stem for path in CONF.glob("*.yaml"))
 OPTIONS = sorted((path.parent.name, path.stem) for path in CONF.glob("*/*.yaml"))
 USED_BY = {  # the command through which a group is composed
     "callbacks": "train",
+    "cluster": "plan",
     "data": "train",
     "dataset": "spark_jobs",
     "experiment": "train",
@@ -40,7 +42,7 @@ USED_BY = {  # the command through which a group is composed
     "scheduler": "train",
     "trainer": "train",
 }
-SETTINGS = {"model": ModelSettings, "objective": ObjectiveConfig, "policy": PolicyConfig}
+SETTINGS = {"cluster": Cluster, "model": ModelSettings, "objective": ObjectiveConfig, "policy": PolicyConfig}
 
 
 def composed(command: str, *overrides: str) -> DictConfig:

@@ -16,9 +16,9 @@ from torch import Tensor
 from recsys.batch import Histories
 from recsys.schema import SECONDS_PER_DAY
 
-_KEY_WIDTH = 32
+KEY_WIDTH = 32
 _MAX_LOG_WEIGHT = 10.0
-_HALF_LIVES_DAYS = (30.0, 90.0, 360.0)
+HALF_LIVES_DAYS = (30.0, 90.0, 360.0)
 
 
 class OwnItems(NamedTuple):
@@ -68,8 +68,8 @@ class Recall(nn.Module):
     def __init__(self, *, width: int, has_time: bool) -> None:
         super().__init__()
         self.has_time = has_time
-        self.query = nn.Linear(width, _KEY_WIDTH)
-        self.key = nn.Linear(width, _KEY_WIDTH)
+        self.query = nn.Linear(width, KEY_WIDTH)
+        self.key = nn.Linear(width, KEY_WIDTH)
         self.decay = nn.Parameter(torch.tensor([-1.0]))
         for parameter in self.query.parameters():
             nn.init.zeros_(parameter)  # begin with age alone
@@ -78,7 +78,7 @@ class Recall(nn.Module):
         """(Q, O), 0 for items the prefix does not hold."""
         query_QK = self.query(hidden_BLD[own.row_Q, own.length_Q])
         key_BLK = self.key(hidden_BLD[:, 1:])
-        log_QL = torch.einsum("qk,qlk->ql", query_QK, key_BLK[own.row_Q]) / _KEY_WIDTH**0.5
+        log_QL = torch.einsum("qk,qlk->ql", query_QK, key_BLK[own.row_Q]) / KEY_WIDTH**0.5
         if self.has_time:
             log_QL = log_QL - F.softplus(self.decay) * torch.log1p(own.age_QL)
         return own.per_item(log_QL.clamp(max=_MAX_LOG_WEIGHT).exp())
@@ -94,7 +94,7 @@ class Repeats(nn.Module):
 
     def __init__(self, *, num_popularity: int, has_time: bool) -> None:
         super().__init__()
-        half_lives = _HALF_LIVES_DAYS if has_time else (float("inf"),)
+        half_lives = HALF_LIVES_DAYS if has_time else (float("inf"),)
         self.register_buffer("half_lives_K", torch.tensor(half_lives), persistent=False)
         self.gain = nn.Linear(len(half_lives) + num_popularity + 1, 1)
         with torch.no_grad():

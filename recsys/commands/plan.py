@@ -1,0 +1,92 @@
+"""`python -m recsys plan`: what a run needs, for every ZeRO stage and table layout, before paying for it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from recsys.entry import hydra_command
+
+if TYPE_CHECKING:
+    from recsys.parallel.planner.plan import Plan
+
+
+@hydra_command("plan")
+def main(cfg: Any) -> None:
+    from omegaconf import OmegaConf
+
+    from recsys.parallel.planner.text import plan_lines
+
+    settings: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
+    plan, origin = plan_of(settings)
+    print("\n".join([*plan_lines(plan), f"sizes: {origin}"]), flush=True)
+
+
+def plan_of(settings: dict[str, Any]) -> tuple[Plan, str]:
+    """The plan of composed settings, and where its sizes come from."""
+    from recsys.build import ModelSettings
+    from recsys.data.plan import PlanConfig
+    from recsys.data.samples import SampleConfig
+    from recsys.parallel.planner.cluster import Cluster
+    from recsys.parallel.planner.layout import Precision, Run
+    from recsys.parallel.planner.plan import make_plan
+    from recsys.parallel.planner.sizes import BatchSettings, TableSizes, planned_config, sizes_of, workload_of
+    from recsys.schema import InputError
+    from recsys.settings import read_settings
+
+    cluster = read_settings(Cluster, settings["cluster"], where="cluster")
+    samples = read_settings(SampleConfig, settings["data"]["samples"], where="data.samples")
+    tokens = read_settings(PlanConfig, settings["data"]["plan"], where="data.plan").tokens
+    metadata = _metadata(settings)
+    asked = {name: value for name, value in settings["sizes"].items() if value is not None}
+    known = sizes_of(metadata) if metadata else {"filter_seen": bool(settings["dataset"]["filter_seen"])}
+    if "num_items" in asked:
+        known.pop("capacity", None)  # that of the tables is for their own items
+    sizes = read_settings(TableSizes, known | asked, where="sizes")
+    nodes, gpus = settings["nodes"], settings["gpus"]
+    if gpus is not None and (nodes != 1 or not 1 <= gpus <= cluster.gpus_per_node):
+        raise InputError(
+            f"gpus={gpus} is for part of one node; leave it out or take nodes=1 and at most its GPUs"
+        )
+    run = Run(
+        num_gpus=gpus or nodes * cluster.gpus_per_node,
+        gpus_per_node=cluster.gpus_per_node,
+        precision=Precision.of(settings["precision"]),
+        accumulate=int(settings["trainer"].get("accumulate_grad_batches") or 1),
+        table_optimizer=settings["table_optimizer"],
+        catalogue=settings["catalogue"],
+    )
+    model = read_settings(ModelSettings, settings["model"], where="model")
+    plan = make_plan(
+        cluster=cluster,
+        run=run,
+        config=planned_config(sizes=sizes, settings=model, max_length=samples.max_length),
+        sizes=sizes,
+        work=workload_of(
+            read_settings(BatchSettings, settings["batch"], where="batch"),
+            sizes=sizes,
+            max_length=samples.max_length,
+            num_negatives=samples.num_negatives,
+            tokens=tokens,
+            num_shares=run.num_gpus * run.accumulate,
+        ),
+        num_epochs=int(settings["trainer"].get("max_epochs") or 1),
+    )
+    tables = f"feature tables {metadata['version']}" if metadata else "defaults (no feature tables found)"
+    return plan, f"{tables}{''.join(f', {name} given' for name in asked)}"
+
+
+def _metadata(settings: dict[str, Any]) -> dict[str, Any] | None:
+    """Of the feature tables, where they have been built."""
+    from recsys.data.tables import FeatureTables, resolve_tables
+    from recsys.schema import Table
+
+    folder = Path(settings["features_dir"]) / settings["dataset"]["name"] / str(settings["version"])
+    if not (folder / Table.METADATA).is_file():
+        return None
+    tables_dir = resolve_tables(
+        features_dir=settings["features_dir"],
+        dataset=settings["dataset"]["name"],
+        version=settings["version"],
+    )
+    return FeatureTables(tables_dir=tables_dir, cache_dir=settings["cache_dir"]).metadata
