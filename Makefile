@@ -16,7 +16,7 @@ $(STAMP): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 		echo "error: $$($(PYTHON) --version) is too old; name a newer one: make setup PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@test -x $(PY) || $(PYTHON) -m venv .venv
-	$(PY) -m pip install -r requirements.lock
+	DS_BUILD_OPS=0 $(PY) -m pip install -r requirements.lock
 	$(PY) -m pip install --no-deps --no-build-isolation -e .
 	@touch $@
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 import sys
 
+from recsys import entry
+
 COMMANDS = {
     "train": "feature tables -> model bundle, metrics.json, report.html",
     "evaluate": "bundle + tables -> metrics.json, report.html",
@@ -21,6 +23,7 @@ def main() -> None:
         lines += [f"  {name:<10} {what}" for name, what in COMMANDS.items()]
         print("\n".join(lines), file=sys.stdout if word in ("", "-h", "--help") else sys.stderr)
         raise SystemExit(0 if word in ("", "-h", "--help") else 2)
+    entry.COMMAND_LINE = [*sys.argv]
     del sys.argv[1]
     importlib.import_module(f"recsys.commands.{word}").main()
 

@@ -15,6 +15,7 @@ from recsys.data.tables import FeatureTables
 from recsys.nn.item_tower import ItemTowerConfig
 from recsys.nn.user_model import UserModelConfig
 from recsys.nn.value_heads import ValueHeadsConfig
+from recsys.schema import InputError
 
 _BIN_ENDS_DAYS = (1, 3, 7, 14, 30, 60, 90, 180, 365)
 
@@ -35,6 +36,17 @@ class ModelSettings:
     repeats: bool = True
     num_neighbours: int = 20
     neighbour_strength: float = 5.0
+    table: str = "replicated"  # or sharded: item rows dealt over the ranks
+    table_optimizer: str = "rowwise_adagrad"  # or sparse_adam, sgd; of sharded tables
+    table_lr: float = 0.02
+
+    def __post_init__(self) -> None:
+        for name, known in (
+            ("table", ("replicated", "sharded")),
+            ("table_optimizer", ("rowwise_adagrad", "sparse_adam", "sgd")),
+        ):
+            if getattr(self, name) not in known:
+                raise InputError(f"model.{name} must be {' or '.join(known)}, not {getattr(self, name)!r}")
 
 
 def catalogue_at(tables: FeatureTables, split: str, times: np.ndarray | None = None) -> Catalogue:

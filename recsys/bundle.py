@@ -3,7 +3,7 @@
 <bundle>/
   bundle.json             format, model config, scaler, tables it was trained on, run settings,
                           vocabularies, shard index
-  weights-*.safetensors   dense weights, and the id table in item_index order
+  weights-*.safetensors   dense weights, and the id table in item_index order, a million rows a file
   items.parquet           item_index -> item_id
   MODEL_CARD.md
 """
@@ -13,6 +13,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ from recsys.schema import Column, InputError
 
 FORMAT = 3
 _BUNDLE, _ITEMS, _CARD = "bundle.json", "items.parquet", "MODEL_CARD.md"
-_ID_TABLE = "item_tower.lookup.weight"
+_ID_TABLE, _ITEM_BIAS = "item_tower.lookup.weight", "item_bias.weight"
 _ROWS_PER_SHARD = 1_000_000
 
 
@@ -49,17 +50,21 @@ class Bundle:
     fingerprint: str = ""
 
 
-def save_bundle(bundle: Bundle, path: Path) -> None:
-    """The folder is complete or as it was before. Raises OSError that names it where the disk is full."""
-    weights = {name: t.detach().contiguous() for name, t in bundle.model.state_dict().items()}
-    table = weights.pop(_ID_TABLE)
-    shards = {"weights-dense.safetensors": weights}
-    for k, start in enumerate(range(0, len(table), _ROWS_PER_SHARD)):
-        rows = table[start : start + _ROWS_PER_SHARD].contiguous()
-        shards[f"weights-items-{k:05d}.safetensors"] = {_ID_TABLE: rows}
+def save_bundle(bundle: Bundle, path: Path, *, writes: bool = True) -> None:
+    """The folder is complete or as it was before. Raises OSError that names it where the disk is full.
+
+    Where item tables are sharded, every rank calls this and the first one `writes`: rows come to it a file
+    at a time.
+    """
+    if not writes:
+        for _ in _shards(bundle.model):
+            pass
+        return
     with whole_folder(path) as building:
-        for name, tensors in shards.items():
+        digests = {}
+        for name, tensors in _shards(bundle.model):
             (building / name).write_bytes(to_bytes(tensors))
+            digests[name] = _digest(building / name)
         pq.write_table(
             pa.table({Column.ITEM_INDEX: range(len(bundle.item_ids)), Column.ITEM_ID: bundle.item_ids}),
             building / _ITEMS,
@@ -71,10 +76,22 @@ def save_bundle(bundle: Bundle, path: Path) -> None:
             "trained_on": bundle.trained_on,
             "settings": bundle.settings,
             "vocabularies": bundle.vocabularies,
-            "shards": {name: _digest(building / name) for name in shards},
+            "shards": digests,
         }
         (building / _BUNDLE).write_text(json.dumps(content, indent=2))
         (building / _CARD).write_text(_model_card(bundle))
+
+
+def _shards(model: UserModel) -> Iterator[tuple[str, dict[str, torch.Tensor]]]:
+    """Name and content of each file of weights, one in memory at a time."""
+    num_rows = model.config.item_tower.capacity + 1
+    weights = {name: t.detach().contiguous() for name, t in model.state_dict().items()}
+    weights.pop(_ID_TABLE, None)
+    weights[_ITEM_BIAS] = model.item_bias.rows(0, num_rows).contiguous()
+    yield "weights-dense.safetensors", weights
+    for k, start in enumerate(range(0, num_rows, _ROWS_PER_SHARD)):
+        rows = model.item_tower.lookup.rows(start, min(start + _ROWS_PER_SHARD, num_rows))
+        yield f"weights-items-{k:05d}.safetensors", {_ID_TABLE: rows.contiguous()}
 
 
 def load_bundle(path: str | Path) -> Bundle:
@@ -92,15 +109,18 @@ def load_bundle(path: str | Path) -> Bundle:
         )
     model = UserModel(_config(content["model"]))
     weights: dict[str, torch.Tensor] = {}
-    rows = []
+    table, num_rows = model.state_dict()[_ID_TABLE], 0
     for name, digest in sorted(content["shards"].items()):
         if not (path / name).is_file() or _digest(path / name) != digest:
             raise InputError(f"{path / name} is missing or damaged; copy the bundle again")
         tensors = load_file(path / name)
-        if _ID_TABLE in tensors:
-            rows.append(tensors.pop(_ID_TABLE))
+        if _ID_TABLE in tensors:  # into its place at once: a large table is not held twice
+            rows = tensors.pop(_ID_TABLE)
+            table[num_rows : num_rows + len(rows)] = rows
+            num_rows += len(rows)
         weights |= tensors
-    model.load_state_dict({**weights, _ID_TABLE: torch.cat(rows)})
+    assert num_rows == len(table), "the shards of a bundle hold the whole id table"
+    model.load_state_dict({**weights, _ID_TABLE: table})
     return Bundle(
         model=model.eval(),
         scaler=content["scaler"],

@@ -18,6 +18,20 @@ from recsys.schema import InputError
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 
+COMMAND_LINE: list[str] = []  # with the word that `python -m recsys` takes off, where it did
+
+
+@contextlib.contextmanager
+def _whole_command_line() -> Iterator[None]:
+    """A trainer starts its other processes by the command line of this one."""
+    seen = sys.argv
+    sys.argv = COMMAND_LINE or seen
+    try:
+        yield
+    finally:
+        sys.argv = seen
+
+
 def conf_dir() -> str:
     """Folder of the YAML files: inside the package in a wheel, beside it in a checkout."""
     package = Path(__file__).resolve().parent
@@ -97,7 +111,7 @@ def hydra_command(config_name: str) -> Callable[[Callable[[Any], Any]], Callable
 
             @functools.wraps(task)
             def guarded(cfg: Any) -> Any:
-                with _one_line_errors(with_trace=with_trace):
+                with _one_line_errors(with_trace=with_trace), _whole_command_line():
                     return task(cfg)
 
             app = hydra.main(version_base="1.3", config_path=conf_dir(), config_name=config_name)(guarded)

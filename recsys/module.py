@@ -102,10 +102,21 @@ class UserModule(pl.LightningModule):
         self.log("train/temperature", self.model.temperature.log.exp())
         if self.evaluate_epoch is not None:
             self.model.eval()
-            with torch.inference_mode():
+            with torch.no_grad():  # tensors of inference mode could not be trained on under ZeRO-3
                 figures = self.evaluate_epoch(self.model)
             self.model.train()
             self.log_dict({f"validation/{name}": value for name, value in figures.items()}, prog_bar=True)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["accumulate"] = self.trainer.accumulate_grad_batches
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Lightning counts micro batches: with another accumulation the same work has other counts."""
+        before, now = checkpoint.get("accumulate", 1), self.trainer.accumulate_grad_batches
+        progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
+        for counts in (progress["current"], progress["total"]):
+            ready = counts["ready"]
+            counts.update({name: ready * now // before - (ready - counts[name]) for name in counts})
 
     def configure_optimizers(self) -> Any:
         decay = [p for p in self.parameters() if p.requires_grad and p.ndim >= 2]

@@ -16,6 +16,9 @@ def warm_start(model: UserModel, bundle: Bundle) -> None:
     Raises InputError where the architecture differs.
     """
     old, new = bundle.model.state_dict(), model.state_dict()
+    for name, table in (("item_tower.lookup", model.item_tower.lookup), ("item_bias", model.item_bias)):
+        if f"{name}.weight" not in new:  # sharded: it has no weight in the state
+            table.start_from(old.pop(f"{name}.weight"))
     if old.keys() != new.keys():
         odd = sorted(old.keys() ^ new.keys())[0]
         raise InputError(

@@ -17,6 +17,7 @@ from recsys.data.plan import PlanConfig
 from recsys.data.samples import SampleConfig
 from recsys.entry import conf_dir
 from recsys.module import ObjectiveConfig
+from recsys.parallel.cluster import allotted
 from recsys.policy.slates import PolicyConfig
 from recsys.promotion import PromotionRules
 from recsys.settings import read_settings
@@ -86,7 +87,10 @@ def test_every_option_builds_what_it_names(group: str, option: str, tmp_path: Pa
     elif group in ("optimizer", "scheduler"):
         build_optimizer_and_scheduler(config)
     elif group == "trainer":
-        trainer = instantiate(config.trainer, logger=False, default_root_dir=str(tmp_path), _convert_="all")
+        counts = allotted(settings["trainer"])
+        trainer = instantiate(
+            config.trainer, logger=False, default_root_dir=str(tmp_path), _convert_="all", **counts
+        )
         assert trainer(callbacks=[]).max_epochs == config.trainer.max_epochs
     else:
         parts = [instantiate(part, _convert_="all") for part in config[group].values() if part]

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from recsys.checkpoints import WholeCheckpoints
 from recsys.disk import whole_file, whole_folder
+from recsys.parallel.checkpoints import WholeCheckpoints
 
 
 def full() -> None:

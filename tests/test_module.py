@@ -45,12 +45,12 @@ def all_learned(items: Catalogue) -> Catalogue:
     )
 
 
-def module(**parts: Any) -> UserModule:
+def module(*, dropout: float = 0.0, **parts: Any) -> UserModule:
     tower = ItemTowerConfig(
         capacity=24, field_sizes=(4,), num_numeric=1, num_tokens=20, width=8, id_dropout=0.0
     )
     return UserModule(
-        model=small_model(item_tower=tower, dropout=0.0, user_dropout=0.0).eval(),
+        model=small_model(item_tower=tower, dropout=dropout, user_dropout=dropout).train(dropout > 0),
         catalogue=all_learned(catalogue(num_items=20)),
         objective=ObjectiveConfig(),
         optimizer=AdamW(lr=0.01),

@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # imported where they are used: --help and errors of settings
 
 
 @hydra_command("train")
-def main(cfg: Any) -> None:
+def main(cfg: Any) -> Any:
     import pytorch_lightning as pl
     from hydra.utils import instantiate
     from omegaconf import OmegaConf
@@ -32,10 +32,13 @@ def main(cfg: Any) -> None:
     from recsys.data.tables import FeatureTables, resolve_tables
     from recsys.evaluation.quick import epoch_evaluator
     from recsys.module import ObjectiveConfig, UserModule
+    from recsys.parallel.checkpoints import to_resume
+    from recsys.parallel.strategy import whole_model
     from recsys.promotion import champion_path
     from recsys.repeat_fit import fit_repeats
     from recsys.schema import InputError, Split
     from recsys.settings import read_settings
+    from recsys.sweep import sweep_result
     from recsys.training import git_commit
     from recsys.vocabulary import vocabulary_identity
 
@@ -61,7 +64,7 @@ def main(cfg: Any) -> None:
     vocabularies = vocabulary_identity(tables)
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     samples = TrainingSamples(tables=tables, fit_until=cfg.fit_until, config=sample_config)
-    model = _started_model(tables, samples, model_settings, warm_start_from=cfg.warm_start)
+    model = _started_model(tables, samples, model_settings, seed=cfg.seed, warm_start_from=cfg.warm_start)
     catalogue = catalogue_at(tables, cfg.fit_until, times=samples.period_starts)
     evaluator = None
     if cfg.fit_until == Split.VALIDATION:  # a final fit has nothing left that it may peek at
@@ -76,11 +79,13 @@ def main(cfg: Any) -> None:
     )
     trainer = _trainer(cfg, logged={**settings, "trained_on": trained_on})
     datamodule = UserDataModule(samples=samples, plan=plan, num_workers=cfg.data.num_workers)
-    trainer.fit(module, datamodule=datamodule, ckpt_path=cfg.resume)
-    if not trainer.is_global_zero:
-        return
+    resume = to_resume(cfg.resume, Path(cfg.output_dir) / "checkpoints")
+    trainer.fit(module, datamodule=datamodule, ckpt_path=resume, weights_only=False)
+    model = whole_model(trainer.strategy, model)
+    if not trainer.is_global_zero and model_settings.table == "replicated":
+        return None
 
-    model.cpu()
+    # the ranks of a sharded table do the rest together, for the first one to write
     _fill_neighbours(model, samples, strength=model_settings.neighbour_strength)
     if model.repeats is not None:
         loader = ElasticLoader(samples=samples, config=plan)
@@ -93,14 +98,22 @@ def main(cfg: Any) -> None:
         vocabularies=vocabularies,
         item_ids=[str(i) for i in tables.items(cfg.fit_until).item_id],
     )
-    save_bundle(bundle, bundle_dir)
+    save_bundle(bundle, bundle_dir, writes=trainer.is_global_zero)
+    if not trainer.is_global_zero:
+        return None
     evaluate_and_report(
         bundle_dir=bundle_dir, tables=tables, split=cfg.fit_until, output=Path(cfg.output_dir)
     )
+    return sweep_result(Path(cfg.output_dir) / "metrics.json", cfg.returns)
 
 
 def _started_model(
-    tables: FeatureTables, samples: TrainingSamples, settings: ModelSettings, *, warm_start_from: str | None
+    tables: FeatureTables,
+    samples: TrainingSamples,
+    settings: ModelSettings,
+    *,
+    seed: int,
+    warm_start_from: str | None,
 ) -> UserModel:
     """A model with the weights of a bundle, or else where co-occurrence and a linear fit put it."""
     import torch
@@ -109,11 +122,12 @@ def _started_model(
     from recsys.bundle import load_bundle
     from recsys.bundle_fit import check_meaning
     from recsys.data.cooccurrence import cooccurrence_vectors
-    from recsys.nn.user_model import UserModel
+    from recsys.parallel.tables import user_model
     from recsys.value_start import start_value_heads
     from recsys.warm_start import warm_start
 
-    model = UserModel(model_config(tables=tables, samples=samples, settings=settings))
+    config = model_config(tables=tables, samples=samples, settings=settings)
+    model = user_model(config, settings, seed=seed)
     if warm_start_from:
         bundle = load_bundle(warm_start_from)
         check_meaning(bundle, tables)
@@ -139,8 +153,10 @@ def _fill_neighbours(model: UserModel, samples: TrainingSamples, *, strength: fl
 def _trainer(cfg: Any, *, logged: dict[str, Any]) -> Trainer:
     """The trainer of the settings, with its loggers and callbacks; InputError where it cannot be had."""
     from hydra.utils import instantiate
+    from omegaconf import OmegaConf
     from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
+    from recsys.parallel.cluster import allotted
     from recsys.schema import InputError
     from recsys.tracking import quiet_lightning
 
@@ -149,7 +165,10 @@ def _trainer(cfg: Any, *, logged: dict[str, Any]) -> Trainer:
     for logger in loggers:
         logger.log_hyperparams(logged)
     callbacks = [instantiate(c, _convert_="all") for c in cfg.callbacks.values() if c]
-    make = instantiate(cfg.trainer, logger=loggers, default_root_dir=cfg.output_dir, _convert_="all")
+    counts = allotted(OmegaConf.to_container(cfg.trainer))  # type: ignore[arg-type]
+    make = instantiate(
+        cfg.trainer, logger=loggers, default_root_dir=cfg.output_dir, _convert_="all", **counts
+    )
     try:
         trainer: Trainer = make(callbacks=callbacks)
     except (TypeError, ValueError, MisconfigurationException) as error:

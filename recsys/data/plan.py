@@ -6,11 +6,13 @@ sample: neither the world size nor the number of workers enters the plan.
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from torch.utils.data import DataLoader, Dataset
 
 from recsys.batch import TrainBatch
@@ -95,6 +97,11 @@ def _same(batch: TrainBatch) -> TrainBatch:
     return batch
 
 
+def _ignore_preemption(worker: int) -> None:
+    """Slurm signals every process of a job; a worker with the trainer's handler would wait for ever."""
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+
+
 class ElasticLoader:
     """An endless stream of micro batches of this rank; `len` is constant, so a trainer's epoch is too.
 
@@ -134,6 +141,8 @@ class ElasticLoader:
             batch_sampler=self._requests(),  # type: ignore[arg-type]
             num_workers=self.num_workers,
             collate_fn=_same,  # type: ignore[arg-type]
+            worker_init_fn=_ignore_preemption,
+            generator=torch.Generator(),  # else its seed is drawn from the stream that dropout uses
         )
         for micro, batch in enumerate(loader, 1):
             if micro % self.accumulate == 0:

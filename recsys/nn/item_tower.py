@@ -13,6 +13,7 @@ from torch import Tensor
 
 from recsys.batch import Catalogue
 from recsys.nn.learned import learned
+from recsys.nn.tables import ItemTable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,9 +29,9 @@ class ItemTowerConfig:
 
 
 class ItemTower(nn.Module):
-    """`lookup` maps item_index to id vectors: a plain embedding here, a sharded table elsewhere."""
+    """`lookup` maps item_index to id vectors."""
 
-    def __init__(self, *, config: ItemTowerConfig, lookup: nn.Module) -> None:
+    def __init__(self, *, config: ItemTowerConfig, lookup: ItemTable) -> None:
         super().__init__()
         self.config, self.lookup = config, lookup
         self.fields = nn.ModuleList(
@@ -57,4 +58,5 @@ class ItemTower(nn.Module):
         keep_V = catalogue.in_training_V
         if self.training and self.config.id_dropout > 0:
             keep_V = keep_V & (torch.rand(len(keep_V), device=keep_V.device) >= self.config.id_dropout)
-        return self.lookup(catalogue.item_V) * keep_V[:, None] + content_VD, content_VD
+        id_VD = self.lookup(catalogue.item_V).to(content_VD.dtype)
+        return id_VD * keep_V[:, None] + content_VD, content_VD

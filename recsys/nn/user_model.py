@@ -21,9 +21,11 @@ from recsys.nn.item_tower import ItemTower, ItemTowerConfig
 from recsys.nn.learned import learned
 from recsys.nn.neighbours import Neighbours
 from recsys.nn.own_items import OwnItems, Recall, Repeats, own_items
+from recsys.nn.tables import ItemTable, ReplicatedTable
 from recsys.nn.value_heads import ValueHeads, ValueHeadsConfig, ValueOutput
 from recsys.schema import PAD, InputError
 
+ITEM_STD, ITEM_BIAS_STD = 0.1, 0.0  # where id vectors and item biases start
 NUM_POPULARITY = 4  # columns of Catalogue.popularity_TVW: three windows and repurchase
 
 
@@ -82,15 +84,21 @@ class Temperature(nn.Module):
 
 
 class UserModel(nn.Module):
-    """AURM. Single device, plain torch."""
+    """AURM. Single device, plain torch; the item tables (capacity + 1 rows) may lie elsewhere."""
 
-    def __init__(self, config: UserModelConfig) -> None:
+    def __init__(
+        self,
+        config: UserModelConfig,
+        *,
+        lookup: ItemTable | None = None,
+        item_bias: ItemTable | None = None,
+    ) -> None:
         super().__init__()
         self.config = config
         width = config.width
-        lookup = nn.Embedding(config.item_tower.capacity + 1, width, padding_idx=0)
-        nn.init.normal_(lookup.weight, std=0.1)
-        nn.init.zeros_(lookup.weight[0])  # type: ignore[arg-type]
+        num_rows = config.item_tower.capacity + 1
+        if lookup is None:
+            lookup = ReplicatedTable(num_rows=num_rows, width=width, std=ITEM_STD)
         self.item_tower = ItemTower(config=config.item_tower, lookup=lookup)
         self.item_norm = nn.RMSNorm(width)
         self.event_type = nn.Embedding(config.num_event_types + 1, width, padding_idx=0)
@@ -113,8 +121,9 @@ class UserModel(nn.Module):
         self.user_projection = nn.Linear(width, config.score_width)
         self.item_projection = nn.Linear(width, config.score_width)
         self.temperature = Temperature(config.temperature)
-        self.item_bias = nn.Embedding(config.item_tower.capacity + 1, 1)
-        nn.init.zeros_(self.item_bias.weight)
+        if item_bias is None:
+            item_bias = ReplicatedTable(num_rows=num_rows, width=1, std=ITEM_BIAS_STD)
+        self.item_bias = item_bias
         self.dropout = nn.Dropout(config.dropout)
         self.user_dropout = nn.Dropout(config.user_dropout)
         self.recall = Recall(width=width, has_time=config.has_time)
@@ -141,10 +150,7 @@ class UserModel(nn.Module):
 
     def start_items_from(self, vectors_VD: Tensor) -> None:
         """Give the id table these rows (V, D) to start from; rows beyond stay as they are."""
-        lookup = self.item_tower.lookup
-        assert isinstance(lookup, nn.Embedding), "only a replicated table can be started from vectors"
-        with torch.no_grad():
-            lookup.weight[: len(vectors_VD)] = vectors_VD
+        self.item_tower.lookup.start_from(vectors_VD)
 
     def forward(self, histories: Histories, catalogue: Catalogue) -> UserStates:
         raw_VD, content_VD = self.item_tower(catalogue)
@@ -178,7 +184,10 @@ class UserModel(nn.Module):
         """(Q, S + 1) unit vectors: own items, weighted by attention, and what the states say beyond them."""
         weight_QO = self.user_dropout(self.recall(states.hidden_BLD, own))
         recalled_QS = F.embedding_bag(
-            own.item_QO, states.item_VS[:, :-1], per_sample_weights=weight_QO, mode="sum"
+            own.item_QO,
+            states.item_VS[:, :-1],
+            per_sample_weights=weight_QO.to(states.item_VS.dtype),
+            mode="sum",
         )
         said_QS = self.user_projection(self.user_dropout(states.user_BLD[own.row_Q, own.length_Q]))
         both_QS = F.normalize(recalled_QS, dim=-1, eps=1e-6) + said_QS
@@ -200,7 +209,7 @@ class UserModel(nn.Module):
         own = own_items(histories, row_Q, length_Q)
         cosine_QV = self.user_vectors(states, own) @ states.item_VS.T
         nearness_QV = self.temperature(cosine_QV)
-        bias_V = self.item_bias(catalogue.item_V)[:, 0]
+        bias_V = self.item_bias(catalogue.item_V)[:, 0].to(nearness_QV.dtype)
         base_QV = nearness_QV + bias_V + self.popularity(catalogue.popularity_TVW)[..., 0][period_Q]
         if self.neighbours is not None and not self.training:  # in training they know the answers
             base_QV = base_QV + self.neighbours(own, catalogue)
@@ -221,7 +230,7 @@ class UserModel(nn.Module):
         if self.repeats is None or scores.feature_QOR is None:
             return scores.base_QV
         gain_QO = self.repeats.gain(scores.feature_QOR)[..., 0] * scores.own.known_QO
-        return scores.base_QV.scatter_add(1, scores.own.item_QO, gain_QO)
+        return scores.base_QV.scatter_add(1, scores.own.item_QO, gain_QO.to(scores.base_QV.dtype))
 
     def value(self, states: UserStates, length_BC: Tensor, features_BCR: Tensor) -> ValueOutput:
         """Value of each row's user at each cut."""

@@ -1,58 +1,81 @@
-"""Slurm warns before it takes nodes away: save at the next step, requeue the job, wait for the end."""
+"""What a run does when it is asked to go: save, close its logs, have Slurm run it again, leave."""
 
 from __future__ import annotations
 
 import os
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import pytorch_lightning as pl
+from pytorch_lightning.callbacks import ModelCheckpoint
+
+SIGNALS = (signal.SIGUSR1, signal.SIGTERM)
 
 
-class SaveAndRequeue(pl.Callback):
-    """On SIGUSR1 in a job of Slurm. Ranks are warned at different moments, and a save is a collective act, so
-    they ask each other every few steps and save after the same one. Lightning's own handler saves where the
-    signal finds it, which can leave ranks waiting for each other in different places, and under a name of its
-    own that is loaded before any newer checkpoint.
+class Preemption(pl.Callback):
+    """SIGUSR1 (Slurm, before it takes the nodes) and SIGTERM end the run at the next step with a checkpoint.
+
+    A signal may reach ranks at different steps, so they agree after every step; the job is requeued where
+    Slurm sent SIGUSR1 to one that may be.
     """
 
-    def __init__(self, *, dirpath: str, every_n_steps: int = 1) -> None:
-        self.folder, self.every_n_steps = Path(dirpath), every_n_steps
-        self.job_id = _job_id()
-        self._is_warned = False
-        self._last_step = 0
+    def __init__(self) -> None:
+        self._asked: signal.Signals | None = None
+        self._before: dict[int, Any] = {}
 
-    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        if self.job_id:
-            signal.signal(signal.SIGUSR1, self._warned)  # Lightning leaves a handler that is there alone
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Lightning has set its own by now; that for SIGTERM waits for the other ranks wherever it comes."""
+        for number in SIGNALS:
+            self._before[number] = signal.signal(number, self._note)
 
-    def _warned(self, number: int, frame: FrameType | None) -> None:
-        self._is_warned = True
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before = {}
 
-    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
-        step = trainer.global_step
-        if not self.job_id or step == self._last_step or step % self.every_n_steps:
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if (batch_idx + 1) % trainer.accumulate_grad_batches:
             return
-        self._last_step = step
-        if not trainer.strategy.reduce_boolean_decision(self._is_warned, all=False):
+        if not trainer.strategy.reduce_boolean_decision(self._asked is not None, all=False):
             return
-        path = self.folder / f"step={step}.ckpt"
-        trainer.save_checkpoint(path)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # Lightning's handler asks ranks that have ended
-        trainer.strategy.barrier()
+        path = self._save(trainer)
+        for logger in trainer.loggers:
+            logger.finalize("success")
+        requeued = self._requeue(trainer)
         if trainer.is_global_zero:
-            print(f"warned by Slurm: saved {path}, requeueing job {self.job_id}", flush=True)
-            subprocess.run(["scontrol", "requeue", self.job_id], check=True)
-        while True:  # Slurm ends all tasks now
+            then = "Slurm runs it again" if requeued else "go on with resume=auto"
+            print(f"preempted at step {trainer.global_step}: saved {path}; {then}", file=sys.stderr)
+        trainer.strategy.barrier()
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        while requeued:  # Slurm ends all tasks now; one that left by itself would look like a finished run
             time.sleep(1)
+        name = self._asked or signal.SIGTERM
+        # os._exit: threads of loaders and loggers would keep an interpreter that ends in the middle of a fit
+        os._exit(128 + name.value)
 
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self._asked = signal.Signals(number)
 
-def _job_id() -> str | None:
-    """In an array by its number there: the id of one of its tasks stands for the whole array."""
-    if "SLURM_ARRAY_JOB_ID" in os.environ:
-        return f"{os.environ['SLURM_ARRAY_JOB_ID']}_{os.environ['SLURM_ARRAY_TASK_ID']}"
-    return os.environ.get("SLURM_JOB_ID")
+    def _save(self, trainer: pl.Trainer) -> Path:
+        keeper = next(c for c in trainer.callbacks if isinstance(c, ModelCheckpoint))  # type: ignore[attr-defined]
+        path = Path(str(keeper.dirpath)) / f"step={trainer.global_step}.ckpt"
+        if not path.exists():
+            trainer.save_checkpoint(path)
+        return path
+
+    def _requeue(self, trainer: pl.Trainer) -> bool:
+        """True where Slurm was told to run the job again; asked by the first rank, known to all."""
+        job = os.environ.get("SLURM_ARRAY_JOB_ID") or os.environ.get("SLURM_JOB_ID")
+        task = os.environ.get("SLURM_ARRAY_TASK_ID")
+        done = False
+        if trainer.is_global_zero and job and self._asked == signal.SIGUSR1:
+            command = ["scontrol", "requeue", f"{job}_{task}" if task else job]
+            done = subprocess.run(command, capture_output=True, check=False).returncode == 0
+        return bool(trainer.strategy.broadcast(done))

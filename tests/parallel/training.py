@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
@@ -9,9 +11,11 @@ import torch
 
 from recsys.data.datamodule import UserDataModule
 from recsys.data.plan import PlanConfig
-from recsys.parallel.strategy import ddp, zero
+from recsys.parallel.checkpoints import WholeCheckpoints
+from recsys.parallel.randomness import RandomStates
+from recsys.parallel.strategy import ddp, whole_weights, zero
 from recsys.training import AdamW
-from tests.test_module import module, samples_of
+from tests.test_module import StopAt, module, samples_of
 
 PLAN = PlanConfig(tokens=64, multiple=8, block=4, pool_blocks=4)
 
@@ -49,11 +53,20 @@ def train(
     clip: float | None = None,
     optimizer: str = "sgd",
     num_ranks: int = 2,
+    dropout: float = 0.0,
+    save: str | None = None,
+    save_at: int = 0,
+    resume: str | None = None,
+    more: Sequence[pl.Callback] = (),
     **options: Any,
 ) -> dict[str, Any]:
-    """Loss of each step, this rank's share of the global batch's."""
-    pl.seed_everything(0, verbose=False)
-    trained = module()
+    """Loss of each step, this rank's share of the global batch's, and the weights at the end.
+
+    With `save`, the run ends at step `save_at` with a checkpoint of that name.
+    """
+    rank = torch.distributed.get_rank() if torch.distributed.is_initialized() else 0
+    pl.seed_everything(rank, verbose=False)  # dropout differs by rank; the model is sent from the first
+    trained = module(dropout=dropout)
     trained.make_optimizer = SGD() if optimizer == "sgd" else AdamW(lr=0.01)
     trained.make_scheduler = constant
     losses = Losses(accumulate)
@@ -69,7 +82,9 @@ def train(
         enable_model_summary=False,
         enable_checkpointing=False,
         use_distributed_sampler=False,
-        callbacks=[losses],
+        num_sanity_val_steps=0,
+        plugins=[WholeCheckpoints()] if strategy == "ddp" else [],
+        callbacks=[*more, losses, RandomStates(), *([StopAt(step=save_at, path=Path(save))] if save else [])],
     )
-    trainer.fit(trained, datamodule=UserDataModule(samples=samples_of(), plan=PLAN))
-    return {"losses": losses.steps}
+    trainer.fit(trained, datamodule=UserDataModule(samples=samples_of(), plan=PLAN), ckpt_path=resume)
+    return {"losses": losses.steps, "weights": whole_weights(trainer.strategy, trained.model)}

@@ -1,0 +1,103 @@
+"""Checkpoints that are whole or absent, and the choice of the one to go on from.
+
+A checkpoint is a file (one process, DDP) or a folder (DeepSpeed, a part a rank) with a manifest of its parts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning.plugins import TorchCheckpointIO
+
+from recsys.disk import whole_file
+from recsys.schema import InputError
+
+MANIFEST = "manifest.json"
+_STEP = re.compile(r"step=(\d+)")
+
+
+class WholeCheckpoints(TorchCheckpointIO):
+    """Lightning writes over the checkpoint that is there; this writes beside it and renames."""
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
+    ) -> None:
+        content = io.BytesIO()  # torch's own files have errors of their own where the disk is full
+        torch.save(checkpoint, content)
+        with whole_file(Path(path)) as building:
+            building.write_bytes(content.getbuffer())
+
+
+def seal(folder: Path, *, num_ranks: int) -> None:
+    """Write the manifest of a complete folder: size and hash of every part, and how many ranks wrote it."""
+    parts = {
+        str(part.relative_to(folder)): {"bytes": part.stat().st_size, "sha256": _digest(part)}
+        for part in sorted(folder.rglob("*"))
+        if part.is_file() and part.name != MANIFEST
+    }
+    with whole_file(folder / MANIFEST) as building:
+        building.write_text(json.dumps({"num_ranks": num_ranks, "parts": parts}, indent=1))
+
+
+def ranks_of(folder: Path) -> int:
+    """How many ranks wrote a sealed folder."""
+    return int(json.loads((folder / MANIFEST).read_text())["num_ranks"])
+
+
+def fault(path: Path) -> str | None:
+    """What is wrong with a checkpoint; None where it can be gone on from."""
+    try:
+        if path.is_file():
+            torch.load(path, map_location="cpu", weights_only=False)
+            return None
+        manifest = json.loads((path / MANIFEST).read_text())
+        for name, part in manifest["parts"].items():
+            if (path / name).stat().st_size != part["bytes"] or _digest(path / name) != part["sha256"]:
+                return f"{name} is not what was written"
+    except Exception as error:  # whatever a torn file makes the reader stumble over
+        return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'unreadable'}"
+    return None
+
+
+def newest_whole(folder: Path) -> Path | None:
+    """The checkpoint of the latest step that is whole; damaged ones are named on stderr. None: begin anew."""
+    for path in _by_step(folder):
+        damage = fault(path)
+        if damage is None:
+            return path
+        print(f"warning: checkpoint {path} is damaged ({damage}); the one before is used", file=sys.stderr)
+    return None
+
+
+def to_resume(resume: str | None, folder: Path) -> Path | None:
+    """`auto`: the newest whole checkpoint in `folder`, if any. InputError where a named one is damaged."""
+    if resume is None:
+        return None
+    if resume == "auto":
+        return newest_whole(folder)
+    damage = fault(Path(resume))
+    if damage is not None:
+        raise InputError(f"checkpoint {resume} cannot be read ({damage}); name another, or resume=auto")
+    return Path(resume)
+
+
+def _by_step(folder: Path) -> Iterator[Path]:
+    steps = [
+        (int(found.group(1)), path)
+        for path in (folder.iterdir() if folder.is_dir() else ())
+        if not path.name.startswith(".") and (found := _STEP.search(path.name))
+    ]
+    return (path for _, path in sorted(steps, reverse=True))
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,72 @@
+"""Which checkpoint a run goes on from: the newest that is whole."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from recsys.parallel.checkpoints import MANIFEST, fault, newest_whole, ranks_of, seal, to_resume
+from recsys.schema import InputError
+
+
+def parts(folder: Path, *, num_ranks: int = 2) -> Path:
+    """A sealed folder as two ranks write it."""
+    (folder / "checkpoint").mkdir(parents=True)
+    for rank in range(num_ranks):
+        (folder / "checkpoint" / f"rank{rank}.pt").write_bytes(bytes([rank]) * 100)
+    seal(folder, num_ranks=num_ranks)
+    return folder
+
+
+def single(path: Path) -> Path:
+    torch.save({"step": 1}, path)
+    return path
+
+
+def test_a_sealed_folder_is_whole_and_knows_its_ranks(tmp_path: Path) -> None:
+    folder = parts(tmp_path / "step=5.ckpt")
+    assert fault(folder) is None
+    assert ranks_of(folder) == 2
+    assert set(json.loads((folder / MANIFEST).read_text())["parts"]) == {
+        "checkpoint/rank0.pt",
+        "checkpoint/rank1.pt",
+    }
+
+
+@pytest.mark.parametrize("damage", ["cut", "changed", "gone", "unsealed"])
+def test_a_damaged_folder_is_told_apart(tmp_path: Path, damage: str) -> None:
+    folder = parts(tmp_path / "step=5.ckpt")
+    part = folder / "checkpoint" / "rank1.pt"
+    if damage == "cut":
+        part.write_bytes(part.read_bytes()[:50])
+    elif damage == "changed":
+        part.write_bytes(b"x" * 100)
+    elif damage == "gone":
+        part.unlink()
+    else:
+        (folder / MANIFEST).unlink()
+    assert fault(folder) is not None
+
+
+def test_the_newest_by_step_that_is_whole(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    single(tmp_path / "step=9.ckpt")
+    parts(tmp_path / "step=10.ckpt")
+    (tmp_path / "step=100.ckpt").write_bytes(b"torn")
+    parts(tmp_path / ".building-step=200.ckpt")
+    assert newest_whole(tmp_path) == tmp_path / "step=10.ckpt"
+    said = capsys.readouterr().err
+    assert "step=100.ckpt is damaged" in said
+    assert said.count("\n") == 1
+
+
+def test_what_to_resume(tmp_path: Path) -> None:
+    assert to_resume(None, tmp_path) is None
+    assert to_resume("auto", tmp_path / "none") is None
+    single(tmp_path / "step=3.ckpt")
+    assert to_resume("auto", tmp_path) == tmp_path / "step=3.ckpt"
+    assert to_resume(str(tmp_path / "step=3.ckpt"), tmp_path / "none") == tmp_path / "step=3.ckpt"
+    with pytest.raises(InputError, match=r"cannot be read .* resume=auto"):
+        to_resume(str(tmp_path / "step=4.ckpt"), tmp_path)
