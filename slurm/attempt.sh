@@ -26,6 +26,7 @@ running() {
 ended() {
     local code=$1 restarts lost
     trap - TERM
+    jobs -p | xargs -r kill 2>/dev/null || true # what a file of slurm/ has started beside its tasks
     restarts=$(of_job Restarts)
     if [ "${restarts:-0}" -ge "$attempt" ]; then
         lost=$(sinfo --noheader --nodes="$SLURM_JOB_NODELIST" --states=down,fail --format=%N | sort -u | paste -sd,)

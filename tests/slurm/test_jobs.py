@@ -110,13 +110,14 @@ def test_tables_on_spark_of_two_nodes(box: SlurmBox, place: Path) -> None:
     tiny.write_raw(place / "raw.parquet")
     overrides = [o for o in tiny.TABLE_OVERRIDES if not o.startswith("spark.master")]
     arguments = ("slurm/features.sbatch", *overrides, "dataset.events.path=raw.parquet")
-    job_id = box.submit("--nodes=2", "--cpus-per-task=1", *arguments, cwd=place)
+    job_id = box.submit("--nodes=2", "--cpus-per-task=1", *arguments, cwd=place, env={"TMPDIR": str(place)})
     job = box.wait(job_id, seconds=500)
     log = log_of(place, f"features-{job_id}")
     assert job["JobState"] == "COMPLETED", log
     assert (place / "features" / "online_retail" / "latest" / "metadata.json").is_file()
     workers = (place / f"spark-{job_id}-master.log").read_text().count("Registering worker")
     assert workers == 2
+    assert not (place / f"spark-job-{job_id}").exists()
 
 
 def test_the_whole_round(box: SlurmBox, place: Path, tiny_tables: Path) -> None:
