@@ -72,8 +72,11 @@ def plan_of(settings: dict[str, Any]) -> tuple[Plan, str]:
         ),
         num_epochs=int(settings["trainer"].get("max_epochs") or 1),
     )
-    tables = f"feature tables {metadata['version']}" if metadata else "defaults (no feature tables found)"
-    return plan, f"{tables}{''.join(f', {name} given' for name in asked)}"
+    origin = f"feature tables {metadata['version']}" if metadata else "defaults (no feature tables found)"
+    origin += "".join(f", {name} given" for name in asked)
+    if settings["batch"]["tokens_per_gpu"] is None and plan.events_of_a_step > tokens:
+        origin += f"; data.plan.tokens={tokens} is less than a row a GPU, so every GPU was given one"
+    return plan, origin
 
 
 def _metadata(settings: dict[str, Any]) -> dict[str, Any] | None:

@@ -28,9 +28,10 @@ def planned(*overrides: str) -> tuple[Plan, str]:
 
 
 def test_every_stage_and_layout_is_there_and_what_does_not_fit_is_named() -> None:
-    plan, _ = planned("experiment=demo", "nodes=64", "model=large_1b", "sizes.num_items=100000000")
+    plan, origin = planned("experiment=demo", "nodes=64", "model=large_1b", "sizes.num_items=100000000")
     text = "\n".join(plan_lines(plan))
-    assert plan.run.num_gpus == 512
+    assert (plan.run.num_gpus, plan.work.rows) == (512, 1)
+    assert "less than a row a GPU" in origin
     for name in ("DDP", "ZeRO-1", "ZeRO-2", "ZeRO-3"):
         for tables in ("replicated", "sharded"):
             assert text.count(f"{name}, {tables} tables") >= 2
