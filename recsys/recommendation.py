@@ -21,7 +21,7 @@ from recsys.evaluation.views import seen_and_targets, top_ranked
 from recsys.metrics.ragged import Ragged
 from recsys.nn.value_heads import ValueHeadsConfig
 from recsys.policy.slates import PolicyConfig, Slates, draw_slates
-from recsys.schema import Column, InputError, Recommendation
+from recsys.schema import Column, Recommendation
 
 
 @dataclass(frozen=True)
@@ -56,8 +56,7 @@ def recommend(
     user's own history where the data set filters them. Raises InputError where bundle and tables do not fit.
     """
     check_fit(bundle, tables)
-    if top_k < 1:
-        raise InputError(f"top_k={top_k} recommends nothing; set it to 1 or more")
+    assert top_k >= 1
     table, items = with_anyone(tables.at_cut(split=at)), tables.items(at)
     catalogue = catalogue_for(bundle, tables, at)
     candidates = _Candidates(

@@ -20,6 +20,7 @@ from recsys.promotion import (
     switch_champion,
 )
 from recsys.schema import InputError, Split, Table
+from recsys.settings import read_own, read_settings
 
 
 class Evaluator(Protocol):
@@ -102,23 +103,38 @@ def _test_cut(tables_dir: Path) -> int:
         raise InputError(f"{path} names no test cut; build the feature tables again") from None
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Typed:
+    """The settings of conf/promote.yaml that belong to no group."""
+
+    challenger: str | None = None
+    rollback: bool
+    models_dir: str
+    features_dir: str
+
+
 @hydra_command("promote")
 def main(cfg: Any) -> None:
-    models_dir = Path(cfg.models_dir) / cfg.dataset.name
-    if cfg.rollback:
+    from omegaconf import OmegaConf
+
+    given: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
+    typed = read_own(_Typed, given)
+    rules = read_settings(PromotionRules, given["rules"], where="rules")
+    models_dir = Path(typed.models_dir) / cfg.dataset.name
+    if typed.rollback:
         now, before = roll_back(models_dir)
         print(f"champion: {now} (was {before})")
         return
     from recsys.evaluation import per_user
 
     settings = PromoteSettings(
-        challenger=cfg.challenger or "",
+        challenger=typed.challenger or "",
         models_dir=models_dir,
-        tables_dir=Path(cfg.features_dir) / cfg.dataset.name / Table.LATEST,
-        rules=PromotionRules(**cfg.rules),
+        tables_dir=Path(typed.features_dir) / cfg.dataset.name / Table.LATEST,
+        rules=rules,
     )
     verdict = promote(settings, per_user)
-    print(f"{'promoted' if verdict.promote else 'refused'}: {cfg.challenger}")
+    print(f"{'promoted' if verdict.promote else 'refused'}: {typed.challenger}")
     for reason in verdict.reasons:
         print(f"  {reason}")
     if not verdict.promote:

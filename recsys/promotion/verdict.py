@@ -5,7 +5,6 @@ Legend: U users.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -13,7 +12,7 @@ import numpy as np
 
 from recsys.metrics.interval import paired_difference, paired_statistic_difference
 from recsys.metrics.value import normalised_gini, total_bias
-from recsys.schema import InputError
+from recsys.settings import check_range
 
 
 class PerUser(Protocol):
@@ -52,11 +51,10 @@ class PromotionRules:
 
     def __post_init__(self) -> None:
         for name in ("ndcg_relative_margin", "gini_margin", "max_abs_bias"):
-            if not (math.isfinite(getattr(self, name)) and getattr(self, name) >= 0):
-                raise InputError(f"rules.{name}={getattr(self, name)} must be 0 or more")
+            check_range(f"rules.{name}", getattr(self, name), least=0)
         for name in ("min_users", "num_resamples"):
-            if getattr(self, name) < 1:
-                raise InputError(f"rules.{name}={getattr(self, name)} must be 1 or more")
+            check_range(f"rules.{name}", getattr(self, name), least=1)
+        check_range("rules.seed", self.seed, least=0)
 
 
 @dataclass(frozen=True)

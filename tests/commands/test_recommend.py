@@ -238,7 +238,7 @@ def test_renumbered_items_are_refused(bundle: Bundle, tables: FeatureTables) -> 
     [
         (("bundle=nobody",), "nobody is not a model bundle"),
         (("bundle=tiny", "at=train"), "at=train is no split with one cut"),
-        (("bundle=tiny", "top_k=0"), "top_k=0 recommends nothing"),
+        (("bundle=tiny", "top_k=ten"), "top_k must be of type int, not 'ten'"),
         (("bundle=tiny", "version=old"), "features/online_retail/old does not exist"),
     ],
 )
