@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from recsys.settings import read_own, read_settings
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from recsys.data.tables import FeatureTables
     from recsys.recommendation import Recommendations
 
 
@@ -60,6 +62,7 @@ class RecommendSettings:
     version: str
     bundle: str
     at: str
+    shown_at: str | None = None
     top_k: int
     show_names: bool
     features_dir: str
@@ -72,6 +75,27 @@ class RecommendSettings:
             raise InputError(f"at={self.at} is no split with one cut; use {Split.TEST} or {Split.VALIDATION}")
         if self.top_k < 1:
             raise InputError(f"top_k={self.top_k} recommends nothing; set it to 1 or more")
+
+
+def occasion(shown_at: str | None, tables: FeatureTables, at: str) -> int:
+    """Timestamp of an ISO time; without one that of the cut, or of now where the data set has no time."""
+    known_until = tables.cut(at) if tables.metadata["has_time"] else None
+    if shown_at is None:
+        return int(time.time()) if known_until is None else known_until
+    try:
+        moment = datetime.fromisoformat(shown_at)
+    except ValueError:
+        raise InputError(
+            f"shown_at={shown_at} is no ISO time; write it like 2024-05-01 or 2024-05-01T12:00:00Z"
+        ) from None
+    timestamp = int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
+    if timestamp < (known_until or 1):
+        raise InputError(
+            f"shown_at={shown_at} lies before the {at} cut, which the model knows of; name a later time"
+            if known_until
+            else f"shown_at={shown_at} lies before 1970; name a later time"
+        )
+    return timestamp
 
 
 @hydra_command("recommend")
@@ -92,14 +116,22 @@ def main(cfg: Any) -> None:
     )
     tables = FeatureTables(tables_dir=tables_dir, cache_dir=settings.cache_dir)
     bundle = load_bundle(Path(settings.models_dir) / cfg.dataset.name / settings.bundle)
-    found = recommend(bundle=bundle, tables=tables, at=settings.at, top_k=settings.top_k, policy=policy)
+    shown_at = occasion(settings.shown_at, tables, settings.at)
+    found = recommend(
+        bundle=bundle,
+        tables=tables,
+        at=settings.at,
+        top_k=settings.top_k,
+        policy=policy,
+        shown_at=shown_at,
+    )
     impressions = impression_table(
         slates=found.slates,
         config=policy,
         policy_version=policy.version(bundle_fingerprint=bundle.fingerprint),
         user_key_B=found.user_key_U[:-1].tolist(),
         item_id_V=found.items.item_id.tolist(),
-        timestamp=tables.cut(settings.at) if tables.metadata["has_time"] else int(time.time()),
+        timestamp=shown_at,
     )
     output = Path(settings.output_dir)
     write_recommendations(found, impressions=impressions, output=output, show_names=settings.show_names)

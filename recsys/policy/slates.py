@@ -35,7 +35,8 @@ class PolicyConfig:
 
     `temperature` divides the scores as they are handed in. `exploration_floor` is the share of each slot's
     probability that is spread evenly over the remaining candidates. `num_candidates` keeps that many
-    best-scored items per user (None: all). `seed` chooses the draws and is no part of the policy's identity.
+    best-scored items per user (None: all). `seed` chooses the draws: no part of the policy's identity,
+    but of each slate's.
     """
 
     kind: str

@@ -15,6 +15,7 @@ import torch
 
 from recsys.bundle import Bundle, load_bundle
 from recsys.bundle_fit import catalogue_for, check_fit
+from recsys.commands.recommend import occasion
 from recsys.data.tables import FeatureTables
 from recsys.policy.impressions import check_impressions
 from recsys.policy.slates import PolicyConfig
@@ -231,6 +232,32 @@ def test_renumbered_items_are_refused(bundle: Bundle, tables: FeatureTables) -> 
     swapped[1], swapped[2] = swapped[2], swapped[1]
     with pytest.raises(InputError, match=r"item_index 1 is .* begun anew"):
         found(dataclasses.replace(bundle, item_ids=swapped), tables)
+
+
+class Cut:
+    """As much of the tables as an occasion needs."""
+
+    def __init__(self, cut: int, *, has_time: bool = True) -> None:
+        self.metadata, self._cut = {"has_time": has_time}, cut
+
+    def cut(self, at: str) -> int:
+        return self._cut
+
+
+def test_the_occasion_is_the_time_given_or_the_cut() -> None:
+    cut = Cut(1_315_612_800)  # 2011-09-10T00:00:00Z
+    assert occasion(None, cut, "test") == 1_315_612_800
+    assert occasion("2011-09-11", cut, "test") == 1_315_699_200
+    assert occasion("2011-09-10T02:00:00+01:00", cut, "test") == 1_315_616_400
+    assert occasion("1970-01-02", Cut(0, has_time=False), "test") == 86_400
+    for given, complaint in (
+        ("tomorrow", "shown_at=tomorrow is no ISO time"),
+        ("2011-09-09", "lies before the test cut"),
+    ):
+        with pytest.raises(InputError, match=complaint):
+            occasion(given, cut, "test")
+    with pytest.raises(InputError, match="before 1970"):
+        occasion("1969-12-31", Cut(0, has_time=False), "test")
 
 
 @pytest.mark.parametrize(
