@@ -47,8 +47,9 @@ def recsys(place: Path, command: str, *overrides: str, code: int = 0) -> str:
 
 
 def recommend(place: Path, bundle: str) -> Path:
-    recsys(place, "recommend", f"bundle={bundle}")
-    return place / "outputs" / bundle / "recommendations" / "impressions.parquet"
+    output = f"outputs/{bundle}"
+    recsys(place, "recommend", f"bundle={bundle}", f"output_dir={output}")
+    return place / output / "impressions.parquet"
 
 
 def write_outcomes(place: Path, impressions: Path, *, prefix: str) -> list[dict[str, Any]]:

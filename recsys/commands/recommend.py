@@ -68,7 +68,7 @@ class RecommendSettings:
     features_dir: str
     models_dir: str
     cache_dir: str
-    output_dir: str
+    output_dir: str | None = None
 
     def __post_init__(self) -> None:
         if self.at not in (Split.VALIDATION, Split.TEST):
@@ -133,7 +133,7 @@ def main(cfg: Any) -> None:
         item_id_V=found.items.item_id.tolist(),
         timestamp=shown_at,
     )
-    output = Path(settings.output_dir)
+    output = Path(settings.output_dir) if settings.output_dir else bundle.output_dir / "recommendations"
     write_recommendations(found, impressions=impressions, output=output, show_names=settings.show_names)
     if found.heads is None:
         print("value parts are off: the data set has an order of events but no time and no money")

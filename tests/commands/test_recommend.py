@@ -29,9 +29,9 @@ POLICY = PolicyConfig(kind="deterministic", slate_size=5)
 @pytest.fixture(scope="module")
 def written(tiny_bundle: Path, tiny_root: Path) -> Path:
     done = tiny.run("-m", "recsys", "recommend", "bundle=tiny", "top_k=7", cwd=tiny_root)
-    folder = tiny_root / "outputs" / "tiny" / "recommendations"
+    folder = tiny_root / "outputs" / "online_retail" / "tiny" / "recommendations"
     last = done.stdout.splitlines()[-1]
-    assert last == f"report: {tiny_root.resolve()}/outputs/tiny/report.html"
+    assert last == f"report: {tiny_root.resolve()}/outputs/online_retail/tiny/report.html"
     assert f"{folder.resolve()}" in done.stdout.splitlines()[-2]
     return folder
 
