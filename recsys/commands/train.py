@@ -58,7 +58,7 @@ def main(cfg: Any) -> None:
     from recsys.data.tables import FeatureTables, resolve_tables
     from recsys.evaluation.quick import epoch_evaluator
     from recsys.module import ObjectiveConfig, UserModule
-    from recsys.promotion import champion_path
+    from recsys.promotion import check_name
     from recsys.repeat_fit import fit_repeats
     from recsys.training import git_commit
     from recsys.vocabulary import vocabulary_identity
@@ -73,8 +73,7 @@ def main(cfg: Any) -> None:
     optimizer = instantiate(cfg.optimizer, _convert_="all")
     scheduler = instantiate(cfg.scheduler, _convert_="all")
     bundle_dir = Path(cfg.models_dir) / cfg.dataset.name / cfg.name
-    if champion_path(bundle_dir.parent) == bundle_dir.resolve():
-        raise InputError(f"{bundle_dir} is the champion; train its challenger under another name (name=...)")
+    check_name(bundle_dir.parent, cfg.name)
 
     tables_dir = resolve_tables(features_dir=cfg.features_dir, dataset=cfg.dataset.name, version=cfg.version)
     tables = FeatureTables(tables_dir=tables_dir, cache_dir=cfg.cache_dir)
