@@ -16,6 +16,7 @@ from recsys.nn.item_tower import ItemTowerConfig
 from recsys.nn.user_model import UserModelConfig
 from recsys.nn.value_heads import ValueHeadsConfig
 from recsys.schema import InputError
+from recsys.settings import check_range
 
 BIN_ENDS_DAYS = (1, 3, 7, 14, 30, 60, 90, 180, 365)
 
@@ -47,6 +48,13 @@ class ModelSettings:
         ):
             if getattr(self, name) not in known:
                 raise InputError(f"model.{name} must be {' or '.join(known)}, not {getattr(self, name)!r}")
+        for name in ("width", "score_width", "num_blocks", "num_heads"):
+            check_range(f"model.{name}", getattr(self, name), least=1)
+        for name in ("dropout", "user_dropout", "value_dropout", "id_dropout"):
+            check_range(f"model.{name}", getattr(self, name), least=0, below=1)
+        check_range("model.temperature", self.temperature, above=0, most=1)
+        check_range("model.num_neighbours", self.num_neighbours, least=0)
+        check_range("model.neighbour_strength", self.neighbour_strength, least=0)
 
 
 def catalogue_at(tables: FeatureTables, split: str, times: np.ndarray | None = None) -> Catalogue:

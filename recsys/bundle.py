@@ -49,6 +49,11 @@ class Bundle:
     item_ids: list[str]
     fingerprint: str = ""
 
+    @property
+    def output_dir(self) -> Path:
+        """Folder of the run that trained it, where its report lies."""
+        return Path(self.settings["output_dir"])
+
 
 def save_bundle(bundle: Bundle, path: Path, *, writes: bool = True) -> None:
     """The folder is complete or as it was before. Raises OSError that names it where the disk is full.

@@ -72,6 +72,8 @@ def _one_line_errors(*, with_trace: bool) -> Iterator[None]:
     except (CompactHydraException, OmegaConfBaseException) as error:
         if with_trace:
             raise
+        if isinstance(error.__cause__, InputError):  # a part that Hydra builds refused its settings
+            fail(" ".join(str(error.__cause__).split()))
         fail(_first_sentences(error))
     except OSError as error:
         if error.errno is None:

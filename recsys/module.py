@@ -15,6 +15,7 @@ from recsys.batch import Catalogue, TrainBatch
 from recsys.nn.user_model import UserModel
 from recsys.objectives.items import candidate_logits, item_loss
 from recsys.objectives.value import conversion_loss, retention_loss, spend_loss
+from recsys.settings import check_range
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +27,11 @@ class ObjectiveConfig:
     retention: float = 0.1
     conversion: float = 0.05
     label_smoothing: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("items", "spend", "retention", "conversion"):
+            check_range(f"objective.{name}", getattr(self, name), least=0)
+        check_range("objective.label_smoothing", self.label_smoothing, least=0, below=1)
 
 
 class UserModule(pl.LightningModule):

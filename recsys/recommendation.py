@@ -21,7 +21,7 @@ from recsys.evaluation.views import seen_and_targets, top_ranked
 from recsys.metrics.ragged import Ragged
 from recsys.nn.value_heads import ValueHeadsConfig
 from recsys.policy.slates import PolicyConfig, Slates, draw_slates
-from recsys.schema import Column, InputError, Recommendation
+from recsys.schema import Column, Recommendation
 
 
 @dataclass(frozen=True)
@@ -48,22 +48,31 @@ class Recommendations:
 
 
 def recommend(
-    *, bundle: Bundle, tables: FeatureTables, at: str, top_k: int, policy: PolicyConfig, progress: bool = True
+    *,
+    bundle: Bundle,
+    tables: FeatureTables,
+    at: str,
+    top_k: int,
+    policy: PolicyConfig,
+    shown_at: int | None = None,
+    progress: bool = True,
 ) -> Recommendations:
     """Score every user of the examples at the cut of split `at`, and one without history.
 
     Candidates are all items first seen by the cut, those that are new to the bundle too, without those of the
-    user's own history where the data set filters them. Raises InputError where bundle and tables do not fit.
+    user's own history where the data set filters them. `shown_at` (a timestamp, None: the cut) is the
+    occasion that slates are drawn for: another one brings other luck. Raises InputError where bundle and
+    tables do not fit.
     """
     check_fit(bundle, tables)
-    if top_k < 1:
-        raise InputError(f"top_k={top_k} recommends nothing; set it to 1 or more")
+    assert top_k >= 1
     table, items = with_anyone(tables.at_cut(split=at)), tables.items(at)
     catalogue = catalogue_for(bundle, tables, at)
     candidates = _Candidates(
         known_V=items.in_training & (np.arange(len(items.in_training)) > 0),
         seen=seen_and_targets(tables, table)[0] if tables.metadata["filter_seen"] else None,
     )
+    occasion = table.cut if shown_at is None else shown_at
     parts: dict[str, list[np.ndarray]] = {}
     drawn: list[Slates] = []
     for chunk in score_users(
@@ -77,7 +86,7 @@ def recommend(
         score_BV, user_index_B = candidates.scores(chunk), table.user_index[chunk.rows]
         # Before anything is ranked: this also refuses scores that are not numbers.
         drawn.append(
-            draw_slates(scores_BV=score_BV, user_index_B=user_index_B, config=policy, occasion=table.cut)
+            draw_slates(scores_BV=score_BV, user_index_B=user_index_B, config=policy, occasion=occasion)
         )
         for name, part in _chunk_parts(chunk, score_BV, candidates.known_V, top_k).items():
             parts.setdefault(name, []).append(part)

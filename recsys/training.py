@@ -10,6 +10,9 @@ from typing import Any
 
 import torch
 
+from recsys.schema import InputError
+from recsys.settings import check_range
+
 
 class AdamW:
     """Factory of a fused AdamW; `weight_decay` holds for matrices and tables only (grouped by the module)."""
@@ -17,6 +20,12 @@ class AdamW:
     def __init__(
         self, *, lr: float, weight_decay: float = 0.01, betas: tuple[float, float] = (0.9, 0.98)
     ) -> None:
+        check_range("optimizer.lr", lr, above=0)
+        check_range("optimizer.weight_decay", weight_decay, least=0)
+        if not isinstance(betas, (list, tuple)) or len(betas) != 2:
+            raise InputError(f"optimizer.betas must be a pair of numbers, not {betas!r}")
+        for beta in betas:
+            check_range("optimizer.betas", beta, least=0, below=1)
         self.lr, self.weight_decay, self.betas = lr, weight_decay, (betas[0], betas[1])
 
     def __call__(self, groups: Iterable[Any]) -> torch.optim.Optimizer:
@@ -29,6 +38,8 @@ class WarmupCosine:
     """Factory of a schedule: linear warm-up, then a cosine down to `floor` of the learning rate."""
 
     def __init__(self, *, warmup_steps: int = 50, floor: float = 0.02) -> None:
+        check_range("scheduler.warmup_steps", warmup_steps, least=0)
+        check_range("scheduler.floor", floor, least=0, most=1)
         self.warmup_steps, self.floor = warmup_steps, floor
 
     def __call__(self, optimizer: torch.optim.Optimizer, num_steps: int) -> torch.optim.lr_scheduler.LambdaLR:

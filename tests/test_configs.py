@@ -125,6 +125,13 @@ def test_every_target_in_the_training_config_is_covered() -> None:
     assert {name for name, node in config.items() if targets(node)} == built
 
 
+def test_output_folders_are_kept_apart_by_data_set() -> None:
+    assert composed("train").output_dir == "outputs/online_retail/run"
+    assert composed("train", "dataset=ml_1m").output_dir == "outputs/ml_1m/run"
+    assert composed("train", "experiment=demo").output_dir == "outputs/demo"
+    assert composed("train", "experiment=demo", "name=seed1").output_dir == "outputs/seed1"
+
+
 def test_switched_off_parts_compose() -> None:
     config = composed("train", "logger.wandb=null", "~callbacks.progress")
     assert config.logger.wandb is None

@@ -45,8 +45,8 @@ def raises(error: Exception) -> Callable[[Any], None]:
 
 def test_a_task_gets_the_composed_settings(run: Run) -> None:
     seen: list[str] = []
-    assert run("bundle=mine", task=lambda cfg: seen.append(cfg.output_dir)) == (0, "")
-    assert seen == ["outputs/mine"]
+    assert run("bundle=mine", task=lambda cfg: seen.append(cfg.bundle)) == (0, "")
+    assert seen == ["mine"]
 
 
 def test_an_input_error_is_one_line(run: Run) -> None:

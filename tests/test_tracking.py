@@ -111,7 +111,7 @@ def test_a_run_without_key_and_network_is_recorded_and_says_nothing_of_it(
     tiny_tables: Path, tiny_root: Path
 ) -> None:
     done = train(tiny_root, "name=tracked", "trainer.log_every_n_steps=1")
-    (run,) = (tiny_root / "outputs" / "tracked" / "wandb").glob("offline-run-*")
+    (run,) = (tiny_root / "outputs" / "online_retail" / "tracked" / "wandb").glob("offline-run-*")
     (record,) = run.glob("*.wandb")
     content = record.read_bytes()
     commit = subprocess.run(["git", "-C", tiny.ROOT, "rev-parse", "HEAD"], capture_output=True, text=True)
@@ -127,6 +127,6 @@ def test_a_run_without_key_and_network_is_recorded_and_says_nothing_of_it(
 @pytest.mark.slow
 def test_null_leaves_no_trace_of_it(tiny_tables: Path, tiny_root: Path) -> None:
     train(tiny_root, "name=untracked", "logger.wandb=null")
-    output = tiny_root / "outputs" / "untracked"
+    output = tiny_root / "outputs" / "online_retail" / "untracked"
     assert (output / "csv" / "hparams.yaml").is_file()
     assert not list(tiny_root.glob("**/untracked/**/*wandb*"))

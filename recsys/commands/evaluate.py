@@ -12,8 +12,11 @@ from recsys.disk import whole_file
 from recsys.entry import hydra_command
 
 
-def evaluate_and_report(*, bundle_dir: Path, tables: Any, split: str, output: Path) -> None:
-    """Evaluate, write both files, and print the short table and where the report is."""
+def evaluate_and_report(*, bundle_dir: Path, tables: Any, split: str, output: Path | None) -> None:
+    """Evaluate, write both files, and print the short table and where the report is.
+
+    `output` None: the folder of the run that trained the bundle.
+    """
     from recsys.bundle import load_bundle
     from recsys.evaluation import evaluate_bundle
     from recsys.evaluation.examples import example_users
@@ -22,6 +25,7 @@ def evaluate_and_report(*, bundle_dir: Path, tables: Any, split: str, output: Pa
     from recsys.report.summary import summary_lines
 
     bundle = load_bundle(bundle_dir)
+    output = output or bundle.output_dir
     evaluation = evaluate_bundle(bundle=bundle, tables=tables, split=split)
     content = {
         "figures": evaluation.figures,
@@ -81,5 +85,5 @@ def main(cfg: Any) -> None:
         bundle_dir=Path(cfg.models_dir) / cfg.dataset.name / cfg.bundle,
         tables=tables,
         split=cfg.split,
-        output=Path(cfg.output_dir),
+        output=Path(cfg.output_dir) if cfg.output_dir else None,
     )

@@ -20,6 +20,7 @@ from recsys.promotion import (
     switch_champion,
 )
 from recsys.schema import InputError, Split, Table
+from recsys.settings import read_own, read_settings
 
 
 class Evaluator(Protocol):
@@ -41,12 +42,23 @@ class PromoteSettings:
 def promote(settings: PromoteSettings, evaluate: Evaluator) -> Verdict:
     """Judge, write the verdict down, and switch the champion if it holds.
 
+    A challenger that learned less of the present than the champion is refused unseen: its cut lies earlier.
     Raises InputError where the challenger is no bundle of this data set or is the champion already.
     """
     challenger_dir = _bundle_dir(settings.models_dir, settings.challenger)
     champion_dir = champion_path(settings.models_dir)
     if champion_dir == challenger_dir:
         raise InputError(f"{challenger_dir.name} is the champion already; name another challenger")
+    stale = None if champion_dir is None else _stale(challenger_dir, champion_dir)
+    if stale:
+        _record(
+            settings.models_dir,
+            challenger=challenger_dir.name,
+            champion=champion_dir.name if champion_dir else None,
+            verdict="refused",
+            reasons=[stale],
+        )
+        return Verdict(False, (stale,))
     tables_dir = settings.tables_dir.resolve()  # `latest` may move on between the two evaluations
     cut = _test_cut(tables_dir)
     champion = None
@@ -56,6 +68,8 @@ def promote(settings: PromoteSettings, evaluate: Evaluator) -> Verdict:
     verdict = judge(challenger=challenger, champion=champion, rules=settings.rules)
     if champion_path(settings.models_dir) != champion_dir:
         raise InputError("another champion was promoted in the meantime; run again to be judged against it")
+    if verdict.promote:
+        switch_champion(settings.models_dir, challenger_dir)
     _record(
         settings.models_dir,
         challenger=challenger_dir.name,
@@ -66,8 +80,6 @@ def promote(settings: PromoteSettings, evaluate: Evaluator) -> Verdict:
         split_hash=challenger.split_hash,
         cut=cut,
     )
-    if verdict.promote:
-        switch_champion(settings.models_dir, challenger_dir)
     return verdict
 
 
@@ -92,6 +104,23 @@ def _bundle_dir(models_dir: Path, challenger: str) -> Path:
     raise InputError(f"there is no bundle {challenger!r} in {models_dir}; name one with challenger=NAME")
 
 
+def _stale(challenger_dir: Path, champion_dir: Path) -> str | None:
+    """Why the challenger is older than the champion in what it learned from, if so."""
+    mine, theirs = _learned_until(challenger_dir), _learned_until(champion_dir)
+    if mine >= theirs:
+        return None
+    days = [datetime.fromtimestamp(cut, UTC).date().isoformat() for cut in (mine, theirs)]
+    return f"it learned up to {days[0]}, the champion up to {days[1]}: train it with a later cut"
+
+
+def _learned_until(bundle_dir: Path) -> int:
+    """Timestamp of the cut that a bundle's training ended at."""
+    try:
+        return int(json.loads((bundle_dir / "bundle.json").read_text(encoding="utf-8"))["trained_on"]["cut"])
+    except (OSError, ValueError, KeyError, TypeError):
+        raise InputError(f"{bundle_dir} does not say which cut it learned up to; train it again") from None
+
+
 def _test_cut(tables_dir: Path) -> int:
     path = tables_dir / Table.METADATA
     if not path.is_file():
@@ -102,23 +131,38 @@ def _test_cut(tables_dir: Path) -> int:
         raise InputError(f"{path} names no test cut; build the feature tables again") from None
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Typed:
+    """The settings of conf/promote.yaml that belong to no group."""
+
+    challenger: str | None = None
+    rollback: bool
+    models_dir: str
+    features_dir: str
+
+
 @hydra_command("promote")
 def main(cfg: Any) -> None:
-    models_dir = Path(cfg.models_dir) / cfg.dataset.name
-    if cfg.rollback:
+    from omegaconf import OmegaConf
+
+    given: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
+    typed = read_own(_Typed, given)
+    rules = read_settings(PromotionRules, given["rules"], where="rules")
+    models_dir = Path(typed.models_dir) / cfg.dataset.name
+    if typed.rollback:
         now, before = roll_back(models_dir)
         print(f"champion: {now} (was {before})")
         return
     from recsys.evaluation import per_user
 
     settings = PromoteSettings(
-        challenger=cfg.challenger or "",
+        challenger=typed.challenger or "",
         models_dir=models_dir,
-        tables_dir=Path(cfg.features_dir) / cfg.dataset.name / Table.LATEST,
-        rules=PromotionRules(**cfg.rules),
+        tables_dir=Path(typed.features_dir) / cfg.dataset.name / Table.LATEST,
+        rules=rules,
     )
     verdict = promote(settings, per_user)
-    print(f"{'promoted' if verdict.promote else 'refused'}: {cfg.challenger}")
+    print(f"{'promoted' if verdict.promote else 'refused'}: {typed.challenger}")
     for reason in verdict.reasons:
         print(f"  {reason}")
     if not verdict.promote:

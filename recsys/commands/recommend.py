@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recsys.disk import whole_folder
 from recsys.entry import hydra_command
 from recsys.schema import Column, InputError, Recommendation, Split
+from recsys.settings import read_own, read_settings
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from recsys.data.tables import FeatureTables
     from recsys.recommendation import Recommendations
 
 
@@ -51,31 +55,86 @@ def _write_csv(top_k: pa.Table, found: Recommendations, path: Path, *, show_name
     pyarrow.csv.write_csv(readable, path)
 
 
+@dataclass(frozen=True, kw_only=True)
+class RecommendSettings:
+    """The settings of conf/recommend.yaml that belong to no group."""
+
+    version: str
+    bundle: str
+    at: str
+    shown_at: str | None = None
+    top_k: int
+    show_names: bool
+    features_dir: str
+    models_dir: str
+    cache_dir: str
+    output_dir: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.at not in (Split.VALIDATION, Split.TEST):
+            raise InputError(f"at={self.at} is no split with one cut; use {Split.TEST} or {Split.VALIDATION}")
+        if self.top_k < 1:
+            raise InputError(f"top_k={self.top_k} recommends nothing; set it to 1 or more")
+
+
+def occasion(shown_at: str | None, tables: FeatureTables, at: str) -> int:
+    """Timestamp of an ISO time; without one that of the cut, or of now where the data set has no time."""
+    known_until = tables.cut(at) if tables.metadata["has_time"] else None
+    if shown_at is None:
+        return int(time.time()) if known_until is None else known_until
+    try:
+        moment = datetime.fromisoformat(shown_at)
+    except ValueError:
+        raise InputError(
+            f"shown_at={shown_at} is no ISO time; write it like 2024-05-01 or 2024-05-01T12:00:00Z"
+        ) from None
+    timestamp = int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
+    if timestamp < (known_until or 1):
+        raise InputError(
+            f"shown_at={shown_at} lies before the {at} cut, which the model knows of; name a later time"
+            if known_until
+            else f"shown_at={shown_at} lies before 1970; name a later time"
+        )
+    return timestamp
+
+
 @hydra_command("recommend")
 def main(cfg: Any) -> None:
+    from omegaconf import OmegaConf
+
     from recsys.bundle import load_bundle
     from recsys.data.tables import FeatureTables, resolve_tables
     from recsys.policy.impressions import impression_table
     from recsys.policy.slates import PolicyConfig
     from recsys.recommendation import recommend
 
-    if cfg.at not in (Split.VALIDATION, Split.TEST):
-        raise InputError(f"at={cfg.at} is no split with one cut; use {Split.TEST} or {Split.VALIDATION}")
-    policy = PolicyConfig(**cfg.policy)
-    tables_dir = resolve_tables(features_dir=cfg.features_dir, dataset=cfg.dataset.name, version=cfg.version)
-    tables = FeatureTables(tables_dir=tables_dir, cache_dir=cfg.cache_dir)
-    bundle = load_bundle(Path(cfg.models_dir) / cfg.dataset.name / cfg.bundle)
-    found = recommend(bundle=bundle, tables=tables, at=cfg.at, top_k=cfg.top_k, policy=policy)
+    given: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
+    settings = read_own(RecommendSettings, given)
+    policy = read_settings(PolicyConfig, given["policy"], where="policy")
+    tables_dir = resolve_tables(
+        features_dir=settings.features_dir, dataset=cfg.dataset.name, version=settings.version
+    )
+    tables = FeatureTables(tables_dir=tables_dir, cache_dir=settings.cache_dir)
+    bundle = load_bundle(Path(settings.models_dir) / cfg.dataset.name / settings.bundle)
+    shown_at = occasion(settings.shown_at, tables, settings.at)
+    found = recommend(
+        bundle=bundle,
+        tables=tables,
+        at=settings.at,
+        top_k=settings.top_k,
+        policy=policy,
+        shown_at=shown_at,
+    )
     impressions = impression_table(
         slates=found.slates,
         config=policy,
         policy_version=policy.version(bundle_fingerprint=bundle.fingerprint),
         user_key_B=found.user_key_U[:-1].tolist(),
         item_id_V=found.items.item_id.tolist(),
-        timestamp=tables.cut(cfg.at) if tables.metadata["has_time"] else int(time.time()),
+        timestamp=shown_at,
     )
-    output = Path(cfg.output_dir)
-    write_recommendations(found, impressions=impressions, output=output, show_names=cfg.show_names)
+    output = Path(settings.output_dir) if settings.output_dir else bundle.output_dir / "recommendations"
+    write_recommendations(found, impressions=impressions, output=output, show_names=settings.show_names)
     if found.heads is None:
         print("value parts are off: the data set has an order of events but no time and no money")
     print(f"recommendations of {len(found.user_key_U) - 1:,} users: {output.resolve()}")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recsys.entry import hydra_command
+from recsys.schema import InputError, Split
+from recsys.settings import check_arguments, check_range, read_own, read_settings
 
 if TYPE_CHECKING:  # imported where they are used: --help and errors of settings need no torch
     from pytorch_lightning import Trainer
@@ -15,6 +18,29 @@ if TYPE_CHECKING:  # imported where they are used: --help and errors of settings
     from recsys.data.samples import TrainingSamples
     from recsys.data.tables import FeatureTables
     from recsys.nn.user_model import UserModel
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainSettings:
+    """The settings of conf/train.yaml that belong to no group."""
+
+    name: str
+    version: str
+    fit_until: str
+    seed: int
+    warm_start: str | None = None
+    resume: str | None = None
+    features_dir: str
+    models_dir: str
+    cache_dir: str
+    output_dir: str
+
+    def __post_init__(self) -> None:
+        if self.fit_until not in (Split.VALIDATION, Split.TEST):
+            raise InputError(
+                f"fit_until={self.fit_until} is no split with one cut; use {Split.VALIDATION} or {Split.TEST}"
+            )
+        check_range("seed", self.seed, least=0, most=2**32 - 1)  # what NumPy takes
 
 
 @hydra_command("train")
@@ -26,30 +52,31 @@ def main(cfg: Any) -> Any:
     from recsys.build import ModelSettings, catalogue_at
     from recsys.bundle import Bundle, save_bundle
     from recsys.commands.evaluate import evaluate_and_report
-    from recsys.data.datamodule import UserDataModule
-    from recsys.data.plan import ElasticLoader, PlanConfig
-    from recsys.data.samples import SampleConfig, TrainingSamples
+    from recsys.data.datamodule import DataSettings, UserDataModule
+    from recsys.data.plan import ElasticLoader
+    from recsys.data.samples import TrainingSamples
     from recsys.data.tables import FeatureTables, resolve_tables
     from recsys.evaluation.quick import epoch_evaluator
     from recsys.module import ObjectiveConfig, UserModule
     from recsys.parallel.checkpoints import to_resume
     from recsys.parallel.strategy import whole_model
-    from recsys.promotion import champion_path
+    from recsys.promotion import check_name
     from recsys.repeat_fit import fit_repeats
-    from recsys.schema import InputError, Split
-    from recsys.settings import read_settings
     from recsys.sweep import sweep_result
     from recsys.training import git_commit
     from recsys.vocabulary import vocabulary_identity
 
     settings: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
     model_settings = read_settings(ModelSettings, settings["model"], where="model")
-    sample_config = read_settings(SampleConfig, settings["data"]["samples"], where="data.samples")
-    plan = read_settings(PlanConfig, settings["data"]["plan"], where="data.plan")
+    data = read_settings(DataSettings, settings["data"], where="data")
+    sample_config, plan = data.samples, data.plan
     objective = read_settings(ObjectiveConfig, settings["objective"], where="objective")
+    read_own(TrainSettings, settings)
+    check_arguments(pl.Trainer.__init__, settings["trainer"], where="trainer")
+    optimizer = instantiate(cfg.optimizer, _convert_="all")
+    scheduler = instantiate(cfg.scheduler, _convert_="all")
     bundle_dir = Path(cfg.models_dir) / cfg.dataset.name / cfg.name
-    if champion_path(bundle_dir.parent) == bundle_dir.resolve():
-        raise InputError(f"{bundle_dir} is the champion; train its challenger under another name (name=...)")
+    check_name(bundle_dir.parent, cfg.name)
 
     tables_dir = resolve_tables(features_dir=cfg.features_dir, dataset=cfg.dataset.name, version=cfg.version)
     tables = FeatureTables(tables_dir=tables_dir, cache_dir=cfg.cache_dir)
@@ -73,12 +100,12 @@ def main(cfg: Any) -> Any:
         model=model,
         catalogue=catalogue,
         objective=objective,
-        optimizer=instantiate(cfg.optimizer, _convert_="all"),
-        scheduler=instantiate(cfg.scheduler, _convert_="all"),
+        optimizer=optimizer,
+        scheduler=scheduler,
         evaluate=evaluator,
     )
     trainer = _trainer(cfg, logged={**settings, "trained_on": trained_on})
-    datamodule = UserDataModule(samples=samples, plan=plan, num_workers=cfg.data.num_workers)
+    datamodule = UserDataModule(samples=samples, plan=plan, num_workers=data.num_workers)
     resume = to_resume(cfg.resume, Path(cfg.output_dir) / "checkpoints")
     trainer.fit(module, datamodule=datamodule, ckpt_path=resume, weights_only=False)
     model = whole_model(trainer.strategy, model)
@@ -157,7 +184,6 @@ def _trainer(cfg: Any, *, logged: dict[str, Any]) -> Trainer:
     from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
     from recsys.parallel.cluster import allotted
-    from recsys.schema import InputError
     from recsys.tracking import quiet_lightning
 
     quiet_lightning()

@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytorch_lightning as pl
 
 from recsys.data.plan import ElasticLoader, PlanConfig
-from recsys.data.samples import TrainingSamples
+from recsys.data.samples import SampleConfig, TrainingSamples
+from recsys.settings import check_range
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSettings:
+    """How tables become batches; conf/data/*.yaml. `num_workers` processes read ahead, 0: none."""
+
+    samples: SampleConfig = field(default_factory=SampleConfig)
+    plan: PlanConfig = field(default_factory=PlanConfig)
+    num_workers: int = 0
+
+    def __post_init__(self) -> None:
+        check_range("data.num_workers", self.num_workers, least=0)
 
 
 class UserDataModule(pl.LightningDataModule):

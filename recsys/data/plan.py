@@ -19,6 +19,7 @@ from recsys.batch import TrainBatch
 from recsys.data.collate import train_batch
 from recsys.data.samples import TrainingSamples
 from recsys.schema import InputError
+from recsys.settings import check_range
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +38,11 @@ class PlanConfig:
     pool_blocks: int = 64
     max_rows: int = 4096
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("tokens", "multiple", "block", "pool_blocks", "max_rows"):
+            check_range(f"data.plan.{name}", getattr(self, name), least=1)
+        check_range("data.plan.seed", self.seed, least=0)
 
 
 class BatchPlan:

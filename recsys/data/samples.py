@@ -16,7 +16,8 @@ from recsys.data.cut_features import CutScaler, raw_cut_features
 from recsys.data.negatives import Negatives
 from recsys.data.popularity import period_starts
 from recsys.data.tables import CutTable, FeatureTables
-from recsys.schema import SECONDS_PER_DAY, InputError, Split
+from recsys.schema import SECONDS_PER_DAY, Split
+from recsys.settings import check_range
 
 _USER_STRIDE = np.int64(1) << 40  # larger than any timestamp: (user, time) as one sortable int64
 
@@ -47,13 +48,17 @@ class SampleConfig:
     num_negatives: int = 10_000
 
     def __post_init__(self) -> None:
-        if self.max_length < 2 or self.max_targets < 1 or self.num_negatives < 2:
-            raise InputError(
-                "data.samples: max_length and num_negatives must be at least 2, max_targets at least 1"
-            )
+        for name, least in (
+            ("max_length", 2),
+            ("target_window_days", 1),
+            ("recency_half_life_days", 0),
+            ("max_targets", 1),
+            ("dated_query_weight", 0),
+            ("num_negatives", 2),
+        ):
+            check_range(f"data.samples.{name}", getattr(self, name), least=least)
         for name in ("dated_query_share", "inner_query_share"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise InputError(f"data.samples.{name} must lie in [0, 1]")
+            check_range(f"data.samples.{name}", getattr(self, name), least=0, most=1)
 
 
 @dataclass(frozen=True)

@@ -46,12 +46,13 @@ def impression_table(
 ) -> pa.Table:
     """One row per slot that holds an item, in the order of the users and then of the slots.
 
-    `item_id_V[item_index]` is the platform's own id. A deterministic policy logs temperature 0, its limit.
+    `item_id_V[item_index]` is the platform's own id; `timestamp` is when the slates are shown, the occasion
+    they were drawn for. A deterministic policy logs temperature 0, its limit.
     """
     row_R, slot_R = np.nonzero(slates.mask_BK)
     item_R = slates.item_BK[row_R, slot_R]
     rows = row_R.tolist()
-    slate_id_B = [slate_id(policy_version, user_key, timestamp) for user_key in user_key_B]
+    slate_id_B = [slate_id(policy_version, user_key, timestamp, seed=config.seed) for user_key in user_key_B]
     num_rows = len(rows)
     columns = {
         Impression.POLICY_VERSION: [policy_version] * num_rows,
@@ -72,9 +73,12 @@ def impression_table(
     return pa.table(columns, schema=IMPRESSION_SCHEMA)
 
 
-def slate_id(policy_version: str, user_key: str, timestamp: int) -> str:
-    """32 hex digits of the SHA-256 of the three, a line each: the same slate has the same id everywhere."""
-    return hashlib.sha256(f"{policy_version}\n{user_key}\n{timestamp}".encode()).hexdigest()[:32]
+def slate_id(policy_version: str, user_key: str, timestamp: int, *, seed: int) -> str:
+    """32 hex digits of the SHA-256 of the four, a line each: all that a draw depends on, and nothing else.
+
+    The same slate has the same id everywhere, and another draw has another.
+    """
+    return hashlib.sha256(f"{policy_version}\n{user_key}\n{timestamp}\n{seed}".encode()).hexdigest()[:32]
 
 
 def check_impressions(table: pa.Table, *, source: str) -> None:

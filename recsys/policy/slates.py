@@ -14,13 +14,13 @@ Legend: B users, V items (column 0 is padding), N candidates, K slots.
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from recsys.schema import PAD, InputError
+from recsys.settings import check_range
 
 PLACKETT_LUCE = "plackett_luce"
 DETERMINISTIC = "deterministic"
@@ -35,7 +35,8 @@ class PolicyConfig:
 
     `temperature` divides the scores as they are handed in. `exploration_floor` is the share of each slot's
     probability that is spread evenly over the remaining candidates. `num_candidates` keeps that many
-    best-scored items per user (None: all). `seed` chooses the draws and is no part of the policy's identity.
+    best-scored items per user (None: all). `seed` chooses the draws: no part of the policy's identity,
+    but of each slate's.
     """
 
     kind: str
@@ -48,12 +49,10 @@ class PolicyConfig:
     def __post_init__(self) -> None:
         if self.kind not in (PLACKETT_LUCE, DETERMINISTIC):
             raise InputError(f"policy.kind={self.kind!r} is unknown; use {PLACKETT_LUCE} or {DETERMINISTIC}")
-        if self.slate_size < 1:
-            raise InputError(f"policy.slate_size={self.slate_size} shows nothing; set it to 1 or more")
-        if not (math.isfinite(self.temperature) and self.temperature > 0):
-            raise InputError(f"policy.temperature={self.temperature} must be finite and above 0")
-        if not 0 <= self.exploration_floor <= 1:
-            raise InputError(f"policy.exploration_floor={self.exploration_floor} must lie in 0..1")
+        check_range("policy.slate_size", self.slate_size, least=1)
+        check_range("policy.temperature", self.temperature, above=0)
+        check_range("policy.exploration_floor", self.exploration_floor, least=0, most=1)
+        check_range("policy.seed", self.seed, least=0, most=2**63 - 1)
         if self.is_deterministic and self.exploration_floor > 0:
             raise InputError(
                 f"policy.exploration_floor={self.exploration_floor} explores but policy.kind is "
@@ -64,8 +63,6 @@ class PolicyConfig:
                 f"policy.num_candidates={self.num_candidates} cannot fill "
                 f"policy.slate_size={self.slate_size}; raise it or set it to null"
             )
-        if self.seed < 0:
-            raise InputError(f"policy.seed={self.seed} must be 0 or more")
 
     @property
     def is_deterministic(self) -> bool:

@@ -1,6 +1,6 @@
 """Champion and challenger: who serves, who may take over, and why."""
 
-from recsys.promotion.champion import append_promotion, champion_path, rollback, switch_champion
+from recsys.promotion.champion import append_promotion, champion_path, check_name, rollback, switch_champion
 from recsys.promotion.verdict import PerUser, PromotionRules, Verdict, judge
 
 __all__ = [
@@ -9,6 +9,7 @@ __all__ = [
     "Verdict",
     "append_promotion",
     "champion_path",
+    "check_name",
     "judge",
     "rollback",
     "switch_champion",

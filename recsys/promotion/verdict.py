@@ -5,7 +5,6 @@ Legend: U users.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -13,7 +12,10 @@ import numpy as np
 
 from recsys.metrics.interval import paired_difference, paired_statistic_difference
 from recsys.metrics.value import normalised_gini, total_bias
-from recsys.schema import InputError
+from recsys.settings import check_range
+
+_FIRST = (True, "there is no champion yet: promoted without a comparison")
+_NO_VALUE = (True, "value: none in this data set, not judged")
 
 
 class PerUser(Protocol):
@@ -52,11 +54,10 @@ class PromotionRules:
 
     def __post_init__(self) -> None:
         for name in ("ndcg_relative_margin", "gini_margin", "max_abs_bias"):
-            if not (math.isfinite(getattr(self, name)) and getattr(self, name) >= 0):
-                raise InputError(f"rules.{name}={getattr(self, name)} must be 0 or more")
+            check_range(f"rules.{name}", getattr(self, name), least=0)
         for name in ("min_users", "num_resamples"):
-            if getattr(self, name) < 1:
-                raise InputError(f"rules.{name}={getattr(self, name)} must be 1 or more")
+            check_range(f"rules.{name}", getattr(self, name), least=1)
+        check_range("rules.seed", self.seed, least=0)
 
 
 @dataclass(frozen=True)
@@ -70,20 +71,48 @@ class Verdict:
 def judge(*, challenger: PerUser, champion: PerUser | None, rules: PromotionRules) -> Verdict:
     """Non-inferiority of the challenger, by paired bootstrap over users (see conf/promote.yaml).
 
-    `champion` None: the first one is promoted without a comparison, if its figures are finite.
+    `champion` None: the first one is held to the limits that need no comparison: its figures are finite, the
+    users are enough, its bias is within the rule.
     """
     broken = _broken_figures(challenger)
     if broken:
         return Verdict(False, (broken,))
     if champion is None:
-        return Verdict(True, ("there is no champion yet: promoted without a comparison",))
+        return _verdict([_FIRST, *_judge_first(challenger, rules)])
     mismatch = _mismatch(challenger, champion)
     if mismatch:
         return Verdict(False, (f"cannot be compared: {mismatch}",))
-    outcomes = [_judge_ndcg(challenger, champion, rules), *_judge_value(challenger, champion, rules)]
+    return _verdict([_judge_ndcg(challenger, champion, rules), *_judge_value(challenger, champion, rules)])
+
+
+def _verdict(outcomes: list[tuple[bool, str]]) -> Verdict:
     failed = tuple(reason for holds, reason in outcomes if not holds)
     held = tuple(reason for holds, reason in outcomes if holds)
     return Verdict(not failed, failed + held)
+
+
+def _judge_first(challenger: PerUser, rules: PromotionRules) -> list[tuple[bool, str]]:
+    outcomes = [_enough_targets(challenger, rules)]
+    predicted_U, actual_U = challenger.spend_predicted_U, challenger.spend_actual_U
+    if predicted_U is None or actual_U is None:
+        return [*outcomes, _NO_VALUE]
+    observed_U = np.isfinite(actual_U)
+    if few := _too_few_observed(observed_U, rules):
+        return [*outcomes, (False, few)]
+    return [*outcomes, _judge_bias(actual_U[observed_U], predicted_U[observed_U], None, rules)]
+
+
+def _enough_targets(challenger: PerUser, rules: PromotionRules) -> tuple[bool, str]:
+    num_users = int((~np.isnan(challenger.ndcg10_U)).sum())
+    if num_users < rules.min_users:
+        return False, f"NDCG@10: {num_users} users have targets, fewer than min_users={rules.min_users}"
+    return True, f"NDCG@10: {np.nanmean(challenger.ndcg10_U):.4f} over {num_users} users"
+
+
+def _too_few_observed(observed_U: np.ndarray, rules: PromotionRules) -> str | None:
+    if (num_users := int(observed_U.sum())) >= rules.min_users:
+        return None
+    return f"value: {num_users} users were observed, fewer than min_users={rules.min_users}"
 
 
 def _broken_figures(challenger: PerUser) -> str | None:
@@ -118,10 +147,10 @@ def _mismatch(challenger: PerUser, champion: PerUser) -> str | None:
 
 
 def _judge_ndcg(challenger: PerUser, champion: PerUser, rules: PromotionRules) -> tuple[bool, str]:
+    enough = _enough_targets(challenger, rules)
+    if not enough[0]:
+        return enough
     has_targets_U = ~np.isnan(champion.ndcg10_U)
-    num_users = int(has_targets_U.sum())
-    if num_users < rules.min_users:
-        return False, f"NDCG@10: {num_users} users have targets, fewer than min_users={rules.min_users}"
     a_U, b_U = challenger.ndcg10_U[has_targets_U], champion.ndcg10_U[has_targets_U]
     difference = paired_difference(a_U, b_U, num_resamples=rules.num_resamples, seed=rules.seed)
     margin = rules.ndcg_relative_margin * float(b_U.mean())
@@ -134,11 +163,11 @@ def _judge_ndcg(challenger: PerUser, champion: PerUser, rules: PromotionRules) -
 def _judge_value(challenger: PerUser, champion: PerUser, rules: PromotionRules) -> list[tuple[bool, str]]:
     if challenger.spend_predicted_U is None or challenger.spend_actual_U is None:
         if champion.spend_predicted_U is None:
-            return [(True, "value: none in this data set, not judged")]
+            return [_NO_VALUE]
         return [(False, "value: the challenger predicts none, the champion does")]
     observed_U = np.isfinite(challenger.spend_actual_U)
-    if (num_users := int(observed_U.sum())) < rules.min_users:
-        return [(False, f"value: {num_users} users were observed, fewer than min_users={rules.min_users}")]
+    if few := _too_few_observed(observed_U, rules):
+        return [(False, few)]
     actual_U, mine_U = challenger.spend_actual_U[observed_U], challenger.spend_predicted_U[observed_U]
     if champion.spend_predicted_U is None:
         return [_judge_bias(actual_U, mine_U, None, rules)]
@@ -167,5 +196,5 @@ def _judge_bias(
     mine = total_bias(actual_U, mine_U)
     theirs = None if theirs_U is None else total_bias(actual_U, theirs_U)
     limit = rules.max_abs_bias if theirs is None else max(rules.max_abs_bias, abs(theirs))
-    against = "a champion that predicts none" if theirs is None else f"{theirs:+.1%}"
+    against = "no prediction to compare with" if theirs is None else f"{theirs:+.1%}"
     return abs(mine) <= limit, f"value bias: {mine:+.1%} against {against}, may reach {limit:.1%} either way"

@@ -45,6 +45,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Three bundles and feature tables of a data set `toy` in the working directory."""
     for name in QUALITY:
         (tmp_path / "models" / "toy" / name).mkdir(parents=True)
+        learned_until(tmp_path, name, CUT)
     tables = tmp_path / "features" / "toy" / "tables-1"
     tables.mkdir(parents=True)
     (tables / "metadata.json").write_text(json.dumps({"split": {"cuts": {"train": [], "test": CUT}}}))
@@ -54,6 +55,11 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(sys.modules, "recsys.evaluation", types.SimpleNamespace(per_user=by_name))
     return tmp_path
+
+
+def learned_until(place: Path, name: str, cut: int) -> None:
+    content = {"trained_on": {"cut": cut}}
+    (place / "models" / "toy" / name / "bundle.json").write_text(json.dumps(content))
 
 
 def settings(place: Path, challenger: str) -> PromoteSettings:
@@ -95,6 +101,35 @@ def test_the_first_then_a_better_one_then_a_worse_one(place: Path) -> None:
     assert last["table_version"] == "tables-1"
     assert last["reasons"] == list(verdict.reasons)
     assert str(last["time"]).endswith("+00:00")
+
+
+def test_a_challenger_that_learned_up_to_an_earlier_day_is_refused_unseen(place: Path) -> None:
+    promote(settings(place, "old"), by_name)
+    learned_until(place, "better", CUT - 30 * 86_400)
+
+    def never(**_: object) -> Figures:
+        raise AssertionError
+
+    verdict = promote(settings(place, "better"), never)
+    assert not verdict.promote
+    assert verdict.reasons == (
+        "it learned up to 2011-08-11, the champion up to 2011-09-10: train it with a later cut",
+    )
+    assert champion(place) == "old"
+    assert record(place)[-1]["reasons"] == list(verdict.reasons)
+    (place / "models" / "toy" / "better" / "bundle.json").write_text("{}")
+    with pytest.raises(InputError, match="does not say which cut"):
+        promote(settings(place, "better"), by_name)
+
+
+def test_what_was_not_switched_is_not_recorded(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopped(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("recsys.commands.promote.switch_champion", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        promote(settings(place, "old"), by_name)
+    assert not (place / "models" / "toy" / "promotions.jsonl").exists()
 
 
 def test_both_are_evaluated_on_the_same_tables_even_if_newer_ones_appear(place: Path) -> None:

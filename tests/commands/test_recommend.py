@@ -15,6 +15,7 @@ import torch
 
 from recsys.bundle import Bundle, load_bundle
 from recsys.bundle_fit import catalogue_for, check_fit
+from recsys.commands.recommend import occasion
 from recsys.data.tables import FeatureTables
 from recsys.policy.impressions import check_impressions
 from recsys.policy.slates import PolicyConfig
@@ -28,9 +29,9 @@ POLICY = PolicyConfig(kind="deterministic", slate_size=5)
 @pytest.fixture(scope="module")
 def written(tiny_bundle: Path, tiny_root: Path) -> Path:
     done = tiny.run("-m", "recsys", "recommend", "bundle=tiny", "top_k=7", cwd=tiny_root)
-    folder = tiny_root / "outputs" / "tiny" / "recommendations"
+    folder = tiny_root / "outputs" / "online_retail" / "tiny" / "recommendations"
     last = done.stdout.splitlines()[-1]
-    assert last == f"report: {tiny_root.resolve()}/outputs/tiny/report.html"
+    assert last == f"report: {tiny_root.resolve()}/outputs/online_retail/tiny/report.html"
     assert f"{folder.resolve()}" in done.stdout.splitlines()[-2]
     return folder
 
@@ -233,12 +234,38 @@ def test_renumbered_items_are_refused(bundle: Bundle, tables: FeatureTables) -> 
         found(dataclasses.replace(bundle, item_ids=swapped), tables)
 
 
+class Cut:
+    """As much of the tables as an occasion needs."""
+
+    def __init__(self, cut: int, *, has_time: bool = True) -> None:
+        self.metadata, self._cut = {"has_time": has_time}, cut
+
+    def cut(self, at: str) -> int:
+        return self._cut
+
+
+def test_the_occasion_is_the_time_given_or_the_cut() -> None:
+    cut = Cut(1_315_612_800)  # 2011-09-10T00:00:00Z
+    assert occasion(None, cut, "test") == 1_315_612_800
+    assert occasion("2011-09-11", cut, "test") == 1_315_699_200
+    assert occasion("2011-09-10T02:00:00+01:00", cut, "test") == 1_315_616_400
+    assert occasion("1970-01-02", Cut(0, has_time=False), "test") == 86_400
+    for given, complaint in (
+        ("tomorrow", "shown_at=tomorrow is no ISO time"),
+        ("2011-09-09", "lies before the test cut"),
+    ):
+        with pytest.raises(InputError, match=complaint):
+            occasion(given, cut, "test")
+    with pytest.raises(InputError, match="before 1970"):
+        occasion("1969-12-31", Cut(0, has_time=False), "test")
+
+
 @pytest.mark.parametrize(
     ("overrides", "complaint"),
     [
         (("bundle=nobody",), "nobody is not a model bundle"),
         (("bundle=tiny", "at=train"), "at=train is no split with one cut"),
-        (("bundle=tiny", "top_k=0"), "top_k=0 recommends nothing"),
+        (("bundle=tiny", "top_k=ten"), "top_k must be of type int, not 'ten'"),
         (("bundle=tiny", "version=old"), "features/online_retail/old does not exist"),
     ],
 )

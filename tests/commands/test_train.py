@@ -14,6 +14,8 @@ from tests import tiny
     [
         ("model.width=abc", "error: model.width must be of type int, not 'abc'"),
         ("data.samples.max_length=2.5", "error: data.samples.max_length must be of type int, not 2.5"),
+        ("optimizer.lr=-1", "error: optimizer.lr=-1 does not fit; it must be above 0"),
+        ("trainer.max_epochs=abc", "error: trainer.max_epochs must be of type int, not 'abc'"),
         ("+objective.beauty=1", "error: objective.beauty is not a setting; known are items,"),
         (
             "dataset=ml_1m",

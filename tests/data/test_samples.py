@@ -282,7 +282,8 @@ def test_without_time_the_next_event_is_the_target_and_held_out_events_stay_out(
     [
         ({"max_length": 1}, "at least"),
         ({"max_targets": 0}, "at least"),
-        ({"inner_query_share": 1.5}, "inner_query_share must lie in"),
+        ({"target_window_days": 0}, "target_window_days=0 does not fit; it must be at least 1"),
+        ({"inner_query_share": 1.5}, "inner_query_share=1.5 does not fit"),
     ],
 )
 def test_impossible_settings_are_refused(change: dict[str, int], message: str) -> None:

@@ -10,7 +10,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from recsys.policy.impressions import IMPRESSION_SCHEMA, check_impressions, impression_table
+from recsys.policy.feedback_log import append_rows
+from recsys.policy.impressions import (
+    IMPRESSION_KEY,
+    IMPRESSION_SCHEMA,
+    check_impressions,
+    impression_table,
+)
 from recsys.policy.rows import read_rows
 from recsys.policy.slates import PolicyConfig, Slates, draw_slates
 from recsys.schema import Impression, InputError
@@ -40,12 +46,41 @@ def two_users() -> pa.Table:
 def test_one_row_for_each_slot_that_holds_an_item() -> None:
     table = two_users()
     assert tuple(table.schema.names) == Impression.ALL
-    ann = hashlib.sha256(f"pl-1\n{ANN}\n1300000000".encode()).hexdigest()[:32]
-    bob = hashlib.sha256(f"pl-1\n{BOB}\n1300000000".encode()).hexdigest()[:32]
+    ann = hashlib.sha256(f"pl-1\n{ANN}\n1300000000\n0".encode()).hexdigest()[:32]
+    bob = hashlib.sha256(f"pl-1\n{BOB}\n1300000000\n0".encode()).hexdigest()[:32]
     first, second, third = (tuple(row.values()) for row in table.to_pylist())
     assert first == ("pl-1", ann, ANN, 3, "plum", 1, 0.5, 0.5, 0.25, False, "h-ann", 1_300_000_000)
     assert second == ("pl-1", ann, ANN, 1, "apple", 2, 2.0, 0.5, 0.75, False, "h-ann", 1_300_000_000)
     assert third == ("pl-1", bob, BOB, 2, "pear", 1, 1.5, 0.5, 1.0, False, "h-bob", 1_300_000_000)
+
+
+@pytest.mark.parametrize("change", [{"seed": 1}, {"timestamp": 1_300_086_400}, {}])
+def test_another_seed_or_occasion_can_be_handed_in_beside_the_first(
+    tmp_path: Path, change: dict[str, int]
+) -> None:
+    """The same draw again is the same rows; another one has ids of its own."""
+
+    def drawn(*, seed: int = 0, timestamp: int = 1_300_000_000) -> pa.Table:
+        config = PolicyConfig(kind="plackett_luce", slate_size=2, seed=seed)
+        scores_BV = np.tile(np.array([-np.inf, 1.0, 0.9, 0.8], dtype=np.float32), (20, 1))
+        users_B = np.arange(20)
+        slates = draw_slates(scores_BV=scores_BV, user_index_B=users_B, config=config, occasion=timestamp)
+        return impression_table(
+            slates=slates,
+            config=config,
+            policy_version="pl-1",
+            user_key_B=[f"{user:064x}" for user in users_B],
+            item_id_V=["", "apple", "pear", "plum"],
+            timestamp=timestamp,
+        )
+
+    appended = [
+        append_rows(
+            table=table, folder=tmp_path, key_columns=IMPRESSION_KEY, key_version="v", source=name
+        ).num_new
+        for name, table in (("first", drawn()), ("second", drawn(**change)))
+    ]
+    assert appended == [40, 40 if change else 0]
 
 
 def test_a_drawn_log_passes_its_own_check_after_a_round_trip(tmp_path: Path) -> None:

@@ -8,8 +8,20 @@ from pathlib import Path
 
 import pytest
 
-from recsys.promotion.champion import append_promotion, champion_path, rollback, switch_champion
+from recsys.promotion.champion import append_promotion, champion_path, check_name, rollback, switch_champion
 from recsys.schema import InputError
+
+
+def stop_at(monkeypatch: pytest.MonkeyPatch, link: str) -> None:
+    """The process ends before the link of this name is renamed into place."""
+    replace = os.replace
+
+    def stopping(source: object, target: Path) -> None:
+        if target.name == link:
+            raise KeyboardInterrupt
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", stopping)
 
 
 @pytest.fixture
@@ -58,20 +70,58 @@ def test_a_stop_between_the_two_links_leaves_the_old_champion(
 ) -> None:
     switch_champion(models_dir, models_dir / "a")
     switch_champion(models_dir, models_dir / "b")
-    replace = os.replace
-
-    def stop_at_champion(source: object, target: Path) -> None:
-        if target.name == "champion":
-            raise KeyboardInterrupt
-        replace(source, target)
-
     with monkeypatch.context() as patch:
-        patch.setattr(os, "replace", stop_at_champion)
+        stop_at(patch, "champion")
         with pytest.raises(KeyboardInterrupt):
             switch_champion(models_dir, models_dir / "c")
     assert champion_path(models_dir) == (models_dir / "b").resolve()
     switch_champion(models_dir, models_dir / "c")
     assert links(models_dir) == {"champion": "c", "previous": "b"}
+
+
+@pytest.mark.parametrize("link", [".until-now", "champion", "previous"])
+@pytest.mark.parametrize("back", [False, True])
+def test_a_stop_anywhere_leaves_the_way_back(
+    models_dir: Path, monkeypatch: pytest.MonkeyPatch, link: str, back: bool
+) -> None:
+    """From champion b with a before it: to c, or back to a. Stopped early, it is as if never begun."""
+    switch_champion(models_dir, models_dir / "a")
+    switch_champion(models_dir, models_dir / "b")
+    with monkeypatch.context() as patch:
+        stop_at(patch, link)
+        with pytest.raises(KeyboardInterrupt):
+            _ = rollback(models_dir) if back else switch_champion(models_dir, models_dir / "c")
+    switched, successor = link == "previous", "a" if back else "c"
+    assert links(models_dir)["champion"] == (successor if switched else "b")
+    assert rollback(models_dir) == (("b", successor) if switched else ("a", "b"))
+
+
+def test_names_of_what_serves_or_may_serve_again_are_taken(
+    models_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check_name(models_dir / "not_there", "a")
+    switch_champion(models_dir, models_dir / "a")
+    switch_champion(models_dir, models_dir / "b")
+    check_name(models_dir, "c")
+    check_name(models_dir, "new")
+    for name, message in (
+        ("a", "a is the previous champion, kept for a rollback; train under another name"),
+        ("b", "b is the champion; train under another name"),
+        ("champion", "name=champion is reserved"),
+        ("previous", "name=previous is reserved"),
+        ("promotions.jsonl", "is reserved"),
+        ("", "no name of a folder"),
+        ("..", "no name of a folder"),
+        ("x/a", "no name of a folder"),
+    ):
+        with pytest.raises(InputError, match=message):
+            check_name(models_dir, name)
+    with monkeypatch.context() as patch:
+        stop_at(patch, "previous")
+        with pytest.raises(KeyboardInterrupt):
+            switch_champion(models_dir, models_dir / "c")
+    with pytest.raises(InputError, match="b is the previous champion"):
+        check_name(models_dir, "b")
 
 
 def test_what_cannot_be_switched_is_refused(models_dir: Path, tmp_path: Path) -> None:

@@ -144,7 +144,26 @@ def test_users_without_targets_or_without_a_whole_horizon_are_left_out(champion:
 def test_the_first_champion_is_promoted_and_says_so(champion: Figures) -> None:
     verdict = judge(challenger=champion, champion=None, rules=RULES)
     assert verdict.promote
-    assert verdict.reasons == ("there is no champion yet: promoted without a comparison",)
+    assert verdict.reasons == (
+        "there is no champion yet: promoted without a comparison",
+        "NDCG@10: 0.4000 over 400 users",
+        "value bias: +0.0% against no prediction to compare with, may reach 10.0% either way",
+    )
+
+
+def test_the_first_champion_too_is_held_to_what_needs_no_comparison(champion: Figures) -> None:
+    few = judge(challenger=champion, champion=None, rules=replace(RULES, min_users=401))
+    assert not few.promote
+    assert few.reasons[:2] == (
+        "NDCG@10: 400 users have targets, fewer than min_users=401",
+        "value: 400 users were observed, fewer than min_users=401",
+    )
+    high = replace(champion, spend_predicted_U=champion.spend_actual_U * 1.2)
+    biased = judge(challenger=high, champion=None, rules=RULES)
+    assert not biased.promote
+    assert biased.reasons[0].startswith("value bias: +20.0%")
+    moneyless = replace(champion, spend_actual_U=None, spend_predicted_U=None)
+    assert judge(challenger=moneyless, champion=None, rules=RULES).promote
 
 
 @pytest.mark.parametrize("field", ["ndcg10_U", "spend_predicted_U"])
@@ -168,7 +187,7 @@ def test_value_is_judged_as_far_as_there_is_any(champion: Figures) -> None:
     assert new.promote
     assert (
         new.reasons[1]
-        == "value bias: +0.0% against a champion that predicts none, may reach 10.0% either way"
+        == "value bias: +0.0% against no prediction to compare with, may reach 10.0% either way"
     )
 
 
