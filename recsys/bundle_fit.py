@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from itertools import zip_longest
 
 import numpy as np
@@ -54,6 +55,27 @@ def check_fit(bundle: Bundle, tables: FeatureTables) -> None:
                 "retrain on these tables"
             )
     check_meaning(bundle, tables)
+
+
+def check_not_learned(bundle: Bundle, tables: FeatureTables, split: str) -> None:
+    """Raise InputError where the bundle, or one it goes back to, has learned what comes after the cut: its
+    figures would be of answers it knows.
+    """
+    learned, cut = learned_until(bundle), tables.cut(split)
+    if tables.is_time_split and learned > cut:
+        raise InputError(
+            f"the bundle has learned events until {_day(learned)}, after the {split} cut {_day(cut)}: its"
+            " figures would be of answers it knows; score it at a later cut or use fit_until=validation"
+        )
+
+
+def learned_until(bundle: Bundle) -> int:
+    """Unix seconds of the last cut that it or a bundle it goes back to was trained up to."""
+    return int(bundle.trained_on.get("learned_until", bundle.trained_on["cut"]))
+
+
+def _day(timestamp: int) -> str:
+    return f"{datetime.datetime.fromtimestamp(timestamp, datetime.UTC):%Y-%m-%d}"
 
 
 def _check_dataset(bundle: Bundle, tables: FeatureTables) -> None:

@@ -207,3 +207,4 @@ class FeedbackTable:
 
     OUTCOMES = "outcomes"
     IMPRESSIONS = "impressions"
+    KEY_VERSION = "recsys.key_version"  # in each file's metadata: the pseudonym key it was written under

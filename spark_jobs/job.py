@@ -7,18 +7,20 @@ import errno
 import hashlib
 import json
 import sys
+import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 from py4j.protocol import Py4JError
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from recsys.pseudonym import Key, load_key
-from recsys.schema import Column, FeedbackTable, InputError, Split, SplitKind, Table
+from recsys.schema import SECONDS_PER_DAY, Column, FeedbackTable, InputError, Split, SplitKind, Table
 from recsys.settings import read_settings
 from spark_jobs import gate
 from spark_jobs.attributes import item_attributes, user_attributes
@@ -76,12 +78,14 @@ def _build(settings: JobSettings, spark: SparkSession, stages: Stages) -> Path:
     root = Path(settings.features_dir) / dataset.name
     previous = latest_version(root)
     key = _load_key(settings, previous[1] if previous else None)
-    if settings.dataset.split.kind == SplitKind.LEAVE_ONE_OUT or not dataset.has_value:
-        _say(f"data set {dataset.name}: no money over time here, so value targets stay empty", kind="note")
+    if settings.dataset.split.kind == SplitKind.LEAVE_ONE_OUT:
+        _say(f"data set {dataset.name} has no dated split, so value targets stay empty", kind="note")
+    elif not dataset.has_value:
+        _say(f"data set {dataset.name} has no money: spend stays 0, activity is kept", kind="note")
     with stages("reading"):
         raw = _spread(read_events(spark, dataset))
         lines, num_outcomes = _with_feedback(pseudonymise(normalise(raw, dataset), key), settings)
-        flagged = flag(lines, dataset).cache()
+        flagged = flag(lines, dataset, now=int(time.time())).cache()
         item_table, user_table = _attributes(settings, spark, key)
         raw_counts = gate.measure_raw(flagged)
         if not raw_counts["rows_in"]:
@@ -147,16 +151,32 @@ def _spread(raw: DataFrame) -> DataFrame:
 
 
 def _load_key(settings: JobSettings, previous: Mapping[str, Any] | None) -> Key:
-    """The pseudonym key; one line on stderr where it protects nobody or no longer fits the last version."""
+    """The pseudonym key. InputError where it protects nobody, or where it would split every user in two."""
     key, name = load_key(), settings.dataset.name
-    if key.is_demo and not settings.dataset.public_examples:
-        _say(
-            f"data set {name} is not declared public and its user ids are hashed with the demo key that"
-            " everybody has; set RECSYS_HMAC_KEY or RECSYS_HMAC_KEY_FILE"
+    if key.is_demo and not settings.dataset.public_examples and not settings.allow_demo_key:
+        raise InputError(
+            f"data set {name} is not declared public and no key is set: its user ids would be hashed with the"
+            " demo key that everybody has; set RECSYS_HMAC_KEY(_FILE), or allow_demo_key=true"
         )
-    if previous is not None and previous["pseudonym"]["key_version"] != key.version:
-        _say("the pseudonym key differs from the last version's: every user gets a new key and a new index")
+    versions = {"the last version of the tables": previous["pseudonym"]["key_version"] if previous else None}
+    versions["the feedback log"] = _feedback_key(settings)
+    for what, version in versions.items():
+        if version not in (None, key.version) and not settings.rotate_key:
+            raise InputError(
+                f"{what} was made with pseudonym key {version}, now it is {key.version}: every user would"
+                " count twice; set the old key, or rotate_key=true to begin anew"
+            )
     return key
+
+
+def _feedback_key(settings: JobSettings) -> str | None:
+    """Version of the key that the feedback log's users were pseudonymised with; None without a log."""
+    folder = Path(settings.feedback_dir) / settings.dataset.name / FeedbackTable.OUTCOMES
+    for path in sorted(folder.glob("*.parquet")):
+        stamp = (pq.read_schema(path).metadata or {}).get(FeedbackTable.KEY_VERSION.encode())
+        if stamp is not None:
+            return stamp.decode()
+    return None
 
 
 def _with_feedback(lines: DataFrame, settings: JobSettings) -> tuple[DataFrame, int]:
@@ -166,7 +186,24 @@ def _with_feedback(lines: DataFrame, settings: JobSettings) -> tuple[DataFrame, 
         return lines, 0
     source = SourceTable(path=str(folder))
     outcomes = outcomes_as_events(read_table(lines.sparkSession, source), like=lines.columns)
+    if settings.dataset.has_time:
+        _check_no_gap(lines, outcomes, settings)
     return lines.unionByName(outcomes), outcomes.count()
+
+
+def _check_no_gap(lines: DataFrame, outcomes: DataFrame, settings: JobSettings) -> None:
+    """InputError where outcomes are much newer than the log: what happened between is not known, and would
+    be taken for silence."""
+    timestamp = F.col(Event.TIMESTAMP)
+    known = timestamp.between(1, int(time.time()) + SECONDS_PER_DAY)
+    last, newest = (frame.where(known).agg(F.max(timestamp)).first()[0] for frame in (lines, outcomes))  # type: ignore[index]
+    most_days = settings.dataset.split.window_days
+    if last is not None and newest is not None and newest - last > most_days * SECONDS_PER_DAY:
+        at_log, at_outcome = (f"{datetime.fromtimestamp(t, UTC):%Y-%m-%d}" for t in (last, newest))
+        raise InputError(
+            f"the newest outcome ({at_outcome}) lies more than split.window_days={most_days} after the last"
+            f" event of {settings.dataset.events.path} ({at_log}); hand in the log of the days between first"
+        )
 
 
 def _attributes(

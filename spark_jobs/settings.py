@@ -176,6 +176,8 @@ class JobSettings:
     features_dir: str = "features"
     feedback_dir: str = "feedback"
     window_events: int = 1024
+    rotate_key: bool = False
+    allow_demo_key: bool = False
     spark: SparkSettings = field(default_factory=SparkSettings)
 
     def __post_init__(self) -> None:

@@ -60,7 +60,7 @@ class BgNbdGammaGamma:
     Users who never bought are outside these models and get 0.
 
     Raises:
-        InputError: the data has no times, or no repeat purchases with a value to fit on.
+        InputError: the data has no times, or no repeat purchases to fit on.
     """
 
     name = "bg_nbd_gamma_gamma"
@@ -74,16 +74,19 @@ class BgNbdGammaGamma:
             "recency": summary.recency_days[bought],
             "age": summary.age_days[bought],
         }
-        num_purchases, mean_spend = summary.frequency[bought] + 1, summary.mean_day_spend[bought]
         self.purchases = fit_bg_nbd(**self._history)
-        self.money = fit_gamma_gamma(num_purchases=num_purchases, mean_spend=mean_spend)
-        self._day_spend = summary.net_share * self.money.expected_spend(
-            num_purchases=num_purchases, mean_spend=mean_spend
-        )
+        self._summary = summary
 
     def spend(self, horizons_days: Sequence[float]) -> np.ndarray:
+        """Raises InputError where no purchases have a value to fit on."""
+        summary, bought = self._summary, self._has_bought_U
+        num_purchases, mean_spend = summary.frequency[bought] + 1, summary.mean_day_spend[bought]
+        money = fit_gamma_gamma(num_purchases=num_purchases, mean_spend=mean_spend)
+        day_spend = summary.net_share * money.expected_spend(
+            num_purchases=num_purchases, mean_spend=mean_spend
+        )
         columns = [
-            self._to_users(self._day_spend * self.purchases.expected_purchases(horizon=days, **self._history))
+            self._to_users(day_spend * self.purchases.expected_purchases(horizon=days, **self._history))
             for days in horizons_days
         ]
         return np.stack(columns, axis=1)

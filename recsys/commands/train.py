@@ -15,6 +15,7 @@ if TYPE_CHECKING:  # imported where they are used: --help and errors of settings
     from pytorch_lightning import Trainer
 
     from recsys.build import ModelSettings
+    from recsys.bundle import Bundle
     from recsys.data.samples import TrainingSamples
     from recsys.data.tables import FeatureTables
     from recsys.nn.user_model import UserModel
@@ -51,6 +52,7 @@ def main(cfg: Any) -> Any:
 
     from recsys.build import ModelSettings, catalogue_at
     from recsys.bundle import Bundle, save_bundle
+    from recsys.bundle_fit import learned_until
     from recsys.commands.evaluate import evaluate_and_report
     from recsys.data.datamodule import DataSettings, UserDataModule
     from recsys.data.plan import ElasticLoader
@@ -59,6 +61,7 @@ def main(cfg: Any) -> Any:
     from recsys.evaluation.quick import epoch_evaluator
     from recsys.module import ObjectiveConfig, UserModule
     from recsys.parallel.checkpoints import to_resume
+    from recsys.parallel.cluster import allotted
     from recsys.parallel.strategy import whole_model
     from recsys.promotion import check_name
     from recsys.repeat_fit import fit_repeats
@@ -72,7 +75,8 @@ def main(cfg: Any) -> Any:
     sample_config, plan = data.samples, data.plan
     objective = read_settings(ObjectiveConfig, settings["objective"], where="objective")
     read_own(TrainSettings, settings)
-    check_arguments(pl.Trainer.__init__, settings["trainer"], where="trainer")
+    trainer_settings = settings["trainer"] | allotted(settings["trainer"])
+    check_arguments(pl.Trainer.__init__, trainer_settings, where="trainer")
     optimizer = instantiate(cfg.optimizer, _convert_="all")
     scheduler = instantiate(cfg.scheduler, _convert_="all")
     bundle_dir = Path(cfg.models_dir) / cfg.dataset.name / cfg.name
@@ -80,7 +84,7 @@ def main(cfg: Any) -> Any:
 
     tables_dir = resolve_tables(features_dir=cfg.features_dir, dataset=cfg.dataset.name, version=cfg.version)
     tables = FeatureTables(tables_dir=tables_dir, cache_dir=cfg.cache_dir)
-    trained_on = {
+    trained_on: dict[str, Any] = {
         "dataset": cfg.dataset.name,
         "version": tables.version,
         "split_hash": tables.metadata["split"]["hash"],
@@ -91,7 +95,10 @@ def main(cfg: Any) -> Any:
     vocabularies = vocabulary_identity(tables)
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     samples = TrainingSamples(tables=tables, fit_until=cfg.fit_until, config=sample_config)
-    model = _started_model(tables, samples, model_settings, seed=cfg.seed, warm_start_from=cfg.warm_start)
+    older = _warm_start_bundle(cfg.warm_start, tables, cfg.fit_until)
+    if older is not None:
+        trained_on["learned_until"] = max(trained_on["cut"], learned_until(older))
+    model = _started_model(tables, samples, model_settings, seed=cfg.seed, older=older)
     catalogue = catalogue_at(tables, cfg.fit_until, times=samples.period_starts)
     evaluator = None
     if cfg.fit_until == Split.VALIDATION:  # a final fit has nothing left that it may peek at
@@ -134,20 +141,33 @@ def main(cfg: Any) -> Any:
     return sweep_result(Path(cfg.output_dir) / "metrics.json", cfg.returns)
 
 
+def _warm_start_bundle(path: str | None, tables: FeatureTables, fit_until: str) -> Bundle | None:
+    """The bundle to start from. InputError where it does not go with the tables, or has learned past the cut
+    that this run is going to be scored at.
+    """
+    from recsys.bundle import load_bundle
+    from recsys.bundle_fit import check_meaning, check_not_learned
+
+    if path is None:
+        return None
+    bundle = load_bundle(path)
+    check_meaning(bundle, tables)
+    check_not_learned(bundle, tables, fit_until)
+    return bundle
+
+
 def _started_model(
     tables: FeatureTables,
     samples: TrainingSamples,
     settings: ModelSettings,
     *,
     seed: int,
-    warm_start_from: str | None,
+    older: Bundle | None,
 ) -> UserModel:
     """A model with the weights of a bundle, or else where co-occurrence and a linear fit put it."""
     import torch
 
     from recsys.build import model_config
-    from recsys.bundle import load_bundle
-    from recsys.bundle_fit import check_meaning
     from recsys.data.cooccurrence import cooccurrence_vectors
     from recsys.parallel.tables import user_model
     from recsys.value_start import start_value_heads
@@ -155,10 +175,8 @@ def _started_model(
 
     config = model_config(tables=tables, samples=samples, settings=settings)
     model = user_model(config, settings, seed=seed)
-    if warm_start_from:
-        bundle = load_bundle(warm_start_from)
-        check_meaning(bundle, tables)
-        warm_start(model, bundle)
+    if older is not None:
+        warm_start(model, older)
         return model
     model.start_items_from(torch.from_numpy(cooccurrence_vectors(samples, width=settings.width)))
     if model.value_heads is not None:

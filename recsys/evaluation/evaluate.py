@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from recsys.bundle import Bundle, load_bundle
-from recsys.bundle_fit import catalogue_for, check_fit
+from recsys.bundle_fit import catalogue_for, check_fit, check_not_learned
 from recsys.data.cut_features import CutScaler
 from recsys.data.tables import CutTable, FeatureTables
 from recsys.evaluation.rankers import interactions_until, ranking_baselines
@@ -48,6 +48,7 @@ def evaluate_bundle(
 ) -> Evaluation:
     """Score the users of a cut and compare with the baselines fitted on the same events."""
     check_fit(bundle, tables)
+    check_not_learned(bundle, tables, split)
     table, items = tables.at_cut(split=split), tables.items(split)
     catalogue = catalogue_for(bundle, tables, split)
     seen, _ = seen_and_targets(tables, table)
@@ -81,6 +82,7 @@ def evaluate_bundle(
             config=heads.config,
             interactions=interactions,
         )
+        notes += value.notes
     figures = {**figures, **beyond, **value.figures}
     return Evaluation(
         figures=figures,

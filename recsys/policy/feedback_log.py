@@ -18,9 +18,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from recsys.schema import InputError
+from recsys.schema import FeedbackTable, InputError
 
-KEY_VERSION_METADATA = b"recsys.key_version"
+KEY_VERSION_METADATA = FeedbackTable.KEY_VERSION.encode()
 
 
 @dataclass(frozen=True)

@@ -55,6 +55,7 @@ def build(
     spark: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> tuple[Path, dict[str, Any]]:
     monkeypatch.setenv("RECSYS_SHARED_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("RECSYS_HMAC_KEY", "of these tests")
     low = ["min_rows", "min_users", "min_items"]
     overrides = [f"dataset={name}", f"features_dir={tmp_path}/features", f"feedback_dir={tmp_path}/feedback"]
     version = job.build(composed(*overrides, *[f"dataset.quality.{bound}=1" for bound in low]), spark)

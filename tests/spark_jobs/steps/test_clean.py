@@ -24,6 +24,7 @@ def changed(**values: Any) -> tuple[Any, ...]:
     return tuple(values.get(name, old) for name, old in zip(names, GOOD, strict=True))
 
 
+NOW = 1_700_000_000
 CASES = [
     (GOOD, None),
     (changed(user_key=None, item_id=None), "missing_user"),
@@ -31,6 +32,8 @@ CASES = [
     (changed(timestamp=None), "bad_timestamp"),
     (changed(timestamp=0), "bad_timestamp"),
     (changed(timestamp=1_700_000_000_000), "bad_timestamp"),
+    (changed(timestamp=NOW + 86_400), None),
+    (changed(timestamp=NOW + 86_401), "in_the_future"),
     (changed(event_type="gift"), "unknown_event_type"),
     (changed(event_type=None), "unknown_event_type"),
     (changed(item_id="POST"), "not_an_item"),
@@ -45,7 +48,7 @@ CASES = [
 
 def reasons(spark: Any, rows: list[tuple[Any, ...]], **changes: Any) -> list[str | None]:
     frame = spark.createDataFrame(rows, SCHEMA).coalesce(1)
-    return [row["reason"] for row in flag(frame, shop.dataset(Path("x"), **changes)).collect()]
+    return [row["reason"] for row in flag(frame, shop.dataset(Path("x"), **changes), now=NOW).collect()]
 
 
 def test_each_reason(spark: Any) -> None:
