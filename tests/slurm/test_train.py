@@ -16,7 +16,7 @@ from tests.slurm.box import CPUS, SlurmBox, wait_until
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 WHOLE_NODES = f"--cpus-per-task={CPUS}"
-LONG = ("trainer.max_epochs=10",)  # of eight steps and a checkpoint each
+LONG = ("trainer.max_epochs=10", "callbacks.checkpoint.every_n_train_steps=8")  # eight steps are an epoch
 
 
 def submit(box: SlurmBox, place: Path, *options: str, overrides: tuple[str, ...] = ()) -> str:
