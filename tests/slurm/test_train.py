@@ -117,7 +117,7 @@ def test_preempted_and_resumed_on_fewer_nodes(box: SlurmBox, place_with_tables: 
     first, second = log.split("== PREEMPTED")
     assert "on 2 nodes" in first
     assert f"step={saved}.ckpt" in first
-    assert "on 1 nodes (node2)" in second
+    assert "on 1 nodes" in second
     assert is_trained(place)
     assert steps_logged(place)[-1] == 80
 
