@@ -74,8 +74,9 @@ class Preemption(pl.Callback):
         """True where Slurm was told to run the job again; asked by the first rank, known to all."""
         job = os.environ.get("SLURM_ARRAY_JOB_ID") or os.environ.get("SLURM_JOB_ID")
         task = os.environ.get("SLURM_ARRAY_TASK_ID")
+        warned = trainer.strategy.reduce_boolean_decision(self._asked == signal.SIGUSR1, all=False)
         done = False
-        if trainer.is_global_zero and job and self._asked == signal.SIGUSR1:
+        if trainer.is_global_zero and job and warned:  # the warning may have reached another rank first
             command = ["scontrol", "requeue", f"{job}_{task}" if task else job]
             done = subprocess.run(command, capture_output=True, check=False).returncode == 0
         return bool(trainer.strategy.broadcast(done))

@@ -16,7 +16,7 @@ from tests.slurm.box import CPUS, SlurmBox, wait_until
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 WHOLE_NODES = f"--cpus-per-task={CPUS}"
-LONG = ("trainer.max_epochs=10",)  # of eight steps and a checkpoint each
+LONG = ("trainer.max_epochs=10", "callbacks.checkpoint.every_n_train_steps=8")  # eight steps are an epoch
 
 
 def submit(box: SlurmBox, place: Path, *options: str, overrides: tuple[str, ...] = ()) -> str:
@@ -117,7 +117,7 @@ def test_preempted_and_resumed_on_fewer_nodes(box: SlurmBox, place_with_tables: 
     first, second = log.split("== PREEMPTED")
     assert "on 2 nodes" in first
     assert f"step={saved}.ckpt" in first
-    assert "on 1 nodes (node2)" in second
+    assert "on 1 nodes" in second
     assert is_trained(place)
     assert steps_logged(place)[-1] == 80
 
