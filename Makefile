@@ -35,7 +35,7 @@ contracts: $(STAMP)  ## who may import whom (pyproject.toml, tool.importlinter)
 	.venv/bin/lint-imports
 
 test: $(STAMP)  ## the fast tests
-	$(PY) -m pytest -m "not slow"
+	$(PY) -m pytest -m "not slow and not distributed"
 
 test-slow: $(STAMP)  ## servers, kills, long runs; no such test (pytest's code 5) is no failure
 	$(PY) -m pytest -m slow || { code=$$?; [ $$code -eq 5 ] || exit $$code; }
@@ -46,7 +46,7 @@ setup-slurm:  ## Debian's Slurm and munge, for test-distributed
 	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends slurmctld slurmd slurm-client munge
 
 test-distributed: $(STAMP)  ## ranks, and the files of slurm/ on a throw-away Slurm (skipped without make setup-slurm)
-	$(PY) -m pytest -m slow -rs tests/parallel tests/slurm
+	$(PY) -m pytest -m distributed -rs tests/parallel tests/slurm
 
 demo: $(STAMP)  ## raw invoices -> tables -> model -> recommendations and outputs/demo/report.html
 	$(PY) -m spark_jobs dataset=online_retail \

@@ -16,7 +16,7 @@ from recsys.bundle import load_bundle
 from recsys.parallel.checkpoints import fault, newest_whole
 from tests import tiny
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.distributed, pytest.mark.timeout(900)]
 FEW_STEPS = ("trainer.max_epochs=9999", "callbacks.checkpoint.every_n_train_steps=5")
 
 

@@ -9,7 +9,7 @@ import torch
 
 from tests.parallel.ranks import on_ranks
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.distributed, pytest.mark.timeout(900)]
 TRAIN = "tests.parallel.training:train"
 STRATEGIES = ("ddp", "zero1", "zero2", "zero3")
 STEPS, CUT_OFF = 30, 12

@@ -10,7 +10,7 @@ import torch
 
 from tests.parallel.ranks import on_ranks
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.distributed, pytest.mark.timeout(900)]
 HERE = "tests.parallel.table_training"
 SETTINGS: dict[str, dict[str, Any]] = {
     "plain": {},

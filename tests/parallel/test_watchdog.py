@@ -37,7 +37,7 @@ def test_the_rank_that_is_furthest_behind_is_named(
     assert codes == [EXIT_CODE]
 
 
-@pytest.mark.slow
+@pytest.mark.distributed
 def test_two_real_ranks_end_when_one_stands(tmp_path: Path) -> None:
     import os
     import socket

@@ -10,7 +10,7 @@ import pytest
 from tests import tiny
 from tests.slurm.box import CPUS, GPUS, SlurmBox, wait_until
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.distributed, pytest.mark.timeout(900)]
 
 # What stands for Python where only the job's shape matters: it says what it sees and does what it is told.
 STAND_IN = """\

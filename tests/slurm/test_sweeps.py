@@ -15,7 +15,7 @@ from tests.slurm.box import SlurmBox
 
 pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
 pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.distributed, pytest.mark.timeout(900)]
 
 SMALL = [o for o in tiny.TRAIN_OVERRIDES if not o.startswith("fit_until")]
 ON_SLURM = (

@@ -13,7 +13,7 @@ import pytest
 from tests import tiny
 from tests.slurm.box import CPUS, SlurmBox, wait_until
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.distributed, pytest.mark.timeout(900)]
 
 WHOLE_NODES = f"--cpus-per-task={CPUS}"
 LONG = ("trainer.max_epochs=10", "callbacks.checkpoint.every_n_train_steps=8")  # eight steps are an epoch

@@ -34,7 +34,7 @@ def held(tmp_path_factory: pytest.TempPathFactory) -> dict[HeldRun, list[dict[st
     return dict(zip(RUNS, found, strict=True))
 
 
-@pytest.mark.slow
+@pytest.mark.distributed
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("run", RUNS, ids=str)
 def test_two_real_ranks_hold_what_was_predicted(held: Any, run: HeldRun) -> None:
