@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_dir
-from pytorch_lightning.utilities.rank_zero import rank_zero_info
+from pytorch_lightning.utilities.rank_zero import rank_zero_info, rank_zero_only
 
 from recsys.entry import conf_dir
 from recsys.tracking import quiet_lightning, wandb_logger
@@ -55,9 +55,14 @@ def test_it_is_on_by_default_and_null_turns_it_off() -> None:
 
 
 def test_lightning_keeps_its_warnings_and_loses_its_adverts(
-    caplog: pytest.LogCaptureFixture, recwarn: pytest.WarningsRecorder
+    monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
 ) -> None:
     quiet_lightning()
+    monkeypatch.setattr(rank_zero_only, "rank", 0)
+    for name in ("pytorch_lightning", "pytorch_lightning.utilities.rank_zero"):
+        # other libraries' logging set-up switches off the loggers that are there
+        monkeypatch.setattr(logging.getLogger(name), "disabled", False)
+        monkeypatch.setattr(logging.getLogger(name), "level", logging.INFO)
     kept = ["GPU available: True (cuda), used: True", "Initializing distributed: GLOBAL_RANK: 0, MEMBER: 1/2"]
     left_out = [
         "💡 Tip: For seamless cloud logging and experiment tracking, try installing [litlogger]",
