@@ -57,7 +57,8 @@ def test_a_checkpoint_that_does_not_fit(
 ) -> None:
     """At 4 KiB not even W&B's log files find room: they stay silent about it."""
     output = small_disk(size) / "out"
-    refused(train(tiny_root, f"output_dir={output}"), output / "checkpoints" / "last.ckpt")
+    every_step = "callbacks.checkpoint.every_n_train_steps=1"
+    refused(train(tiny_root, f"output_dir={output}", every_step), output / "checkpoints" / "step=1.ckpt")
     assert list((output / "checkpoints").iterdir()) == []
     assert not (tiny_root / "models" / "online_retail" / "full").exists()
     assert left_over(output) == []
