@@ -40,7 +40,10 @@ class Watchdog(pl.Callback):
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._over.set()
 
-    on_exception = on_train_end  # type: ignore[assignment]
+    def on_exception(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
+    ) -> None:
+        self._over.set()
 
     def on_train_batch_start(self, trainer: pl.Trainer, *_: Any) -> None:
         self._move(trainer, 1)
