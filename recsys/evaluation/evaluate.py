@@ -81,6 +81,7 @@ def evaluate_bundle(
             config=heads.config,
             interactions=interactions,
         )
+        notes += value.notes
     figures = {**figures, **beyond, **value.figures}
     return Evaluation(
         figures=figures,
@@ -163,6 +164,8 @@ def _verdicts(figures: dict[str, Figure], horizons_days: list[int]) -> list[dict
             continue
         best = max(rivals, key=lambda name: rivals[name])
         own, difference = figures[f"{prefix}/{OWN_MODEL}"], figures[f"{prefix}/{OWN_MODEL}_minus_{best}"]
+        if own["value"] is None or difference["value"] is None:  # nobody, or no spend, to judge it by
+            continue
         detail = (
             f"{own['value']:.4f} against {rivals[best]:.4f}; difference {difference['value']:+.4f} "
             f"[{difference['low']:+.4f}, {difference['high']:+.4f}]"
