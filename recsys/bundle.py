@@ -37,7 +37,8 @@ _ROWS_PER_SHARD = 1_000_000
 
 @dataclass(frozen=True)
 class Bundle:
-    """scaler: mean and std of the cut features; trained_on: dataset, table version, split hash, fit_until;
+    """scaler: mean and std of the cut features; trained_on: dataset, table version, split hash, fit_until and
+    its cut, learned_until (the latest cut it or a bundle it started from has learned up to, Unix seconds);
     vocabularies: size and hash of each one; item_ids: by item_index."""
 
     model: UserModel
@@ -104,7 +105,7 @@ def load_bundle(path: str | Path) -> Bundle:
     return Bundle(
         model=model.eval(),
         scaler=content["scaler"],
-        trained_on=content["trained_on"],
+        trained_on={"learned_until": content["trained_on"]["cut"], **content["trained_on"]},
         settings=content["settings"],
         vocabularies=content["vocabularies"],
         item_ids=pq.read_table(path / _ITEMS)[Column.ITEM_ID].to_pylist(),

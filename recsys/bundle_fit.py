@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from itertools import zip_longest
 
 import numpy as np
@@ -54,6 +55,26 @@ def check_fit(bundle: Bundle, tables: FeatureTables) -> None:
                 "retrain on these tables"
             )
     check_meaning(bundle, tables)
+
+
+def check_unseen(bundle: Bundle, tables: FeatureTables, split: str) -> None:
+    """Raise InputError where the bundle has learned what came after the cut of a split: its figures there
+    would be those of a memory."""
+    if tables.is_time_split:
+        learned, cut = bundle.trained_on["learned_until"], tables.cut(split)
+        is_past, until = learned > cut, f"{_date(learned)}, past the {split} cut of {_date(cut)}"
+    else:  # the cuts have no time, but the test events come after the validation ones
+        is_past = split == Split.VALIDATION and bundle.trained_on["fit_until"] == Split.TEST
+        until = "the test events, past the validation ones"
+    if is_past:
+        raise InputError(
+            f"the bundle has learned until {until}; take one that learned less, or a later cut "
+            "(evaluate: split=test, train: fit_until=test, promote: newer tables)"
+        )
+
+
+def _date(timestamp: int) -> str:
+    return datetime.datetime.fromtimestamp(timestamp, datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
 def _check_dataset(bundle: Bundle, tables: FeatureTables) -> None:

@@ -19,7 +19,10 @@ def bundle(seed: int = 0) -> Bundle:
     return Bundle(
         model=small_model(seed=seed),
         scaler={"mean": [0.5] * 11, "std": [2.0] * 11},
-        trained_on={"dataset": "shop", "version": "v1", "split_hash": "abc", "fit_until": "test"},
+        trained_on={
+            **{"dataset": "shop", "version": "v1", "split_hash": "abc", "fit_until": "test"},
+            **{"cut": 80, "learned_until": 90},
+        },
         settings={"name": "demo", "seed": 3},
         vocabularies={"tokens": {"size": 2, "hash": "abc"}},
         item_ids=["", "A", "B", "C", "D", "E", "F"],

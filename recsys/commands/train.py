@@ -12,6 +12,7 @@ if TYPE_CHECKING:  # imported where they are used: --help and errors of settings
     from pytorch_lightning import Trainer
 
     from recsys.build import ModelSettings
+    from recsys.bundle import Bundle
     from recsys.data.samples import TrainingSamples
     from recsys.data.tables import FeatureTables
     from recsys.nn.user_model import UserModel
@@ -50,18 +51,21 @@ def main(cfg: Any) -> None:
 
     tables_dir = resolve_tables(features_dir=cfg.features_dir, dataset=cfg.dataset.name, version=cfg.version)
     tables = FeatureTables(tables_dir=tables_dir, cache_dir=cfg.cache_dir)
+    start = _bundle_to_start_from(cfg.warm_start, tables, fit_until=cfg.fit_until)
+    cut = tables.cut(cfg.fit_until)
     trained_on = {
         "dataset": cfg.dataset.name,
         "version": tables.version,
         "split_hash": tables.metadata["split"]["hash"],
         "fit_until": cfg.fit_until,
-        "cut": tables.cut(cfg.fit_until),
+        "cut": cut,
+        "learned_until": max(cut, start.trained_on["learned_until"]) if start else cut,
         "git_commit": git_commit(),
     }
     vocabularies = vocabulary_identity(tables)
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     samples = TrainingSamples(tables=tables, fit_until=cfg.fit_until, config=sample_config)
-    model = _started_model(tables, samples, model_settings, warm_start_from=cfg.warm_start)
+    model = _started_model(tables, samples, model_settings, start=start)
     catalogue = catalogue_at(tables, cfg.fit_until, times=samples.period_starts)
     evaluator = None
     if cfg.fit_until == Split.VALIDATION:  # a final fit has nothing left that it may peek at
@@ -99,25 +103,38 @@ def main(cfg: Any) -> None:
     )
 
 
+def _bundle_to_start_from(path: str | None, tables: FeatureTables, *, fit_until: str) -> Bundle | None:
+    """InputError where the bundle means other things than the tables, or has learned past the cut."""
+    from recsys.bundle import load_bundle
+    from recsys.bundle_fit import check_meaning, check_unseen
+    from recsys.schema import InputError
+
+    if not path:
+        return None
+    bundle = load_bundle(path)
+    check_meaning(bundle, tables)
+    try:
+        check_unseen(bundle, tables, fit_until)
+    except InputError as error:
+        raise InputError(f"warm_start={path}: {error}") from error
+    return bundle
+
+
 def _started_model(
-    tables: FeatureTables, samples: TrainingSamples, settings: ModelSettings, *, warm_start_from: str | None
+    tables: FeatureTables, samples: TrainingSamples, settings: ModelSettings, *, start: Bundle | None
 ) -> UserModel:
     """A model with the weights of a bundle, or else where co-occurrence and a linear fit put it."""
     import torch
 
     from recsys.build import model_config
-    from recsys.bundle import load_bundle
-    from recsys.bundle_fit import check_meaning
     from recsys.data.cooccurrence import cooccurrence_vectors
     from recsys.nn.user_model import UserModel
     from recsys.value_start import start_value_heads
     from recsys.warm_start import warm_start
 
     model = UserModel(model_config(tables=tables, samples=samples, settings=settings))
-    if warm_start_from:
-        bundle = load_bundle(warm_start_from)
-        check_meaning(bundle, tables)
-        warm_start(model, bundle)
+    if start is not None:
+        warm_start(model, start)
         return model
     model.start_items_from(torch.from_numpy(cooccurrence_vectors(samples, width=settings.width)))
     if model.value_heads is not None:
