@@ -27,6 +27,7 @@ def main(cfg: Any) -> None:
     from recsys.build import ModelSettings, catalogue_at
     from recsys.bundle import Bundle, save_bundle
     from recsys.commands.evaluate import evaluate_and_report
+    from recsys.data.cut_features import CutScaler
     from recsys.data.datamodule import UserDataModule
     from recsys.data.plan import ElasticLoader, PlanConfig
     from recsys.data.samples import SampleConfig, TrainingSamples
@@ -64,7 +65,12 @@ def main(cfg: Any) -> None:
     }
     vocabularies = vocabulary_identity(tables)
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
-    samples = TrainingSamples(tables=tables, fit_until=cfg.fit_until, config=sample_config)
+    samples = TrainingSamples(
+        tables=tables,
+        fit_until=cfg.fit_until,
+        config=sample_config,
+        scaler=CutScaler(**start.scaler) if start else None,
+    )
     model = _started_model(tables, samples, model_settings, start=start)
     catalogue = catalogue_at(tables, cfg.fit_until, times=samples.period_starts)
     evaluator = None
