@@ -90,13 +90,16 @@ def load_bundle(path: str | Path) -> Bundle:
     path = Path(path)
     try:
         content = json.loads((path / _BUNDLE).read_text())
-        found = content.get("format")
-    except (OSError, ValueError, AttributeError) as error:
+        if not isinstance(content, dict):
+            raise ValueError(f"{_BUNDLE} holds no settings")
+    except (OSError, ValueError) as error:
         raise InputError(
             f"{path} is not a model bundle ({error}); train one with `python train.py`"
         ) from error
-    if found != FORMAT:
-        raise InputError(f"{path} has bundle format {found}, this code reads {FORMAT}; retrain")
+    if content.get("format") != FORMAT:
+        raise InputError(
+            f"{path} has bundle format {content.get('format')}, this code reads {FORMAT}; retrain"
+        )
     try:
         return _read(path, content)
     except _DAMAGE as error:
