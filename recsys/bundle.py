@@ -2,7 +2,7 @@
 
 <bundle>/
   bundle.json             format, model config, scaler, tables it was trained on, run settings,
-                          vocabularies, shard index
+                          vocabularies, digests of the weights, the other files and of itself
   weights-*.safetensors   dense weights, and the id table in item_index order, a million rows a file
   items.parquet           item_index -> item_id
   MODEL_CARD.md
@@ -21,6 +21,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from safetensors.torch import save as to_bytes
 
@@ -34,11 +35,16 @@ FORMAT = 3
 _BUNDLE, _ITEMS, _CARD = "bundle.json", "items.parquet", "MODEL_CARD.md"
 _ID_TABLE, _ITEM_BIAS = "item_tower.lookup.weight", "item_bias.weight"
 _ROWS_PER_SHARD = 1_000_000
+_DAMAGE = (
+    *(KeyError, IndexError, TypeError, ValueError, AttributeError, AssertionError, RuntimeError, OSError),
+    *(pa.ArrowException, SafetensorError),
+)
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """scaler: mean and std of the cut features; trained_on: dataset, table version, split hash, fit_until;
+    """scaler: mean and std of the cut features; trained_on: dataset, table version, split hash, fit_until and
+    its cut, learned_until (the latest cut it or a bundle it started from has learned up to, Unix seconds);
     vocabularies: size and hash of each one; item_ids: by item_index."""
 
     model: UserModel
@@ -83,8 +89,10 @@ def save_bundle(bundle: Bundle, path: Path, *, writes: bool = True) -> None:
             "vocabularies": bundle.vocabularies,
             "shards": digests,
         }
-        (building / _BUNDLE).write_text(json.dumps(content, indent=2))
         (building / _CARD).write_text(_model_card(bundle))
+        content["files"] = {name: _digest(building / name) for name in (_ITEMS, _CARD)}
+        content["digest"] = _digest_of(content)
+        (building / _BUNDLE).write_text(json.dumps(content, indent=2))
 
 
 def _shards(model: UserModel) -> Iterator[tuple[str, dict[str, torch.Tensor]]]:
@@ -104,6 +112,8 @@ def load_bundle(path: str | Path) -> Bundle:
     path = Path(path)
     try:
         content = json.loads((path / _BUNDLE).read_text())
+        if not isinstance(content, dict):
+            raise ValueError(f"{_BUNDLE} holds no settings")
     except (OSError, ValueError) as error:
         raise InputError(
             f"{path} is not a model bundle ({error}); train one with `python train.py`"
@@ -112,12 +122,25 @@ def load_bundle(path: str | Path) -> Bundle:
         raise InputError(
             f"{path} has bundle format {content.get('format')}, this code reads {FORMAT}; retrain"
         )
-    model = UserModel(_config(content["model"]))
-    weights: dict[str, torch.Tensor] = {}
-    table, num_rows = model.state_dict()[_ID_TABLE], 0
-    for name, digest in sorted(content["shards"].items()):
-        if not (path / name).is_file() or _digest(path / name) != digest:
+    try:
+        return _read(path, content)
+    except _DAMAGE as error:
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise InputError(f"{path} is damaged ({reason}); copy the bundle again or retrain") from error
+
+
+def _read(path: Path, content: dict[str, Any]) -> Bundle:
+    """What is within may be damaged in any way: bundles from before the digests are only read."""
+    digest = content.pop("digest", None)
+    if digest is not None and digest != _digest_of(content):
+        raise InputError(f"{path / _BUNDLE} is damaged; copy the bundle again")
+    for name, expected in sorted({**content["shards"], **content.get("files", {})}.items()):
+        if not (path / name).is_file() or _digest(path / name) != expected:
             raise InputError(f"{path / name} is missing or damaged; copy the bundle again")
+    weights: dict[str, torch.Tensor] = {}
+    model = UserModel(_config(content["model"]))
+    table, num_rows = model.state_dict()[_ID_TABLE], 0
+    for name in sorted(content["shards"]):
         tensors = load_file(path / name)
         if _ID_TABLE in tensors:  # into its place at once: a large table is not held twice
             rows = tensors.pop(_ID_TABLE)
@@ -128,12 +151,12 @@ def load_bundle(path: str | Path) -> Bundle:
     model.load_state_dict({**weights, _ID_TABLE: table})
     return Bundle(
         model=model.eval(),
-        scaler=content["scaler"],
-        trained_on=content["trained_on"],
+        scaler={name: content["scaler"][name] for name in ("mean", "std")},
+        trained_on={"learned_until": content["trained_on"]["cut"], **content["trained_on"]},
         settings=content["settings"],
         vocabularies=content["vocabularies"],
         item_ids=pq.read_table(path / _ITEMS)[Column.ITEM_ID].to_pylist(),
-        fingerprint=hashlib.sha256(json.dumps(content["shards"], sort_keys=True).encode()).hexdigest()[:16],
+        fingerprint=_digest_of({name: content[name] for name in ("shards", "scaler")})[:16],
     )
 
 
@@ -145,6 +168,10 @@ def _config(values: dict[str, Any]) -> UserModelConfig:
     heads = ValueHeadsConfig(**tuples(values["value_heads"])) if values["value_heads"] else None
     rest = {k: v for k, v in tuples(values).items() if k not in ("item_tower", "value_heads")}
     return UserModelConfig(item_tower=tower, value_heads=heads, **rest)
+
+
+def _digest_of(content: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _digest(path: Path) -> str:

@@ -57,25 +57,24 @@ def check_fit(bundle: Bundle, tables: FeatureTables) -> None:
     check_meaning(bundle, tables)
 
 
-def check_not_learned(bundle: Bundle, tables: FeatureTables, split: str) -> None:
-    """Raise InputError where the bundle, or one it goes back to, has learned what comes after the cut: its
-    figures would be of answers it knows.
-    """
-    learned, cut = learned_until(bundle), tables.cut(split)
-    if tables.is_time_split and learned > cut:
+def check_unseen(bundle: Bundle, tables: FeatureTables, split: str) -> None:
+    """Raise InputError where the bundle has learned what came after the cut of a split: its figures there
+    would be those of a memory."""
+    if tables.is_time_split:
+        learned, cut = bundle.trained_on["learned_until"], tables.cut(split)
+        is_past, until = learned > cut, f"{_date(learned)}, past the {split} cut of {_date(cut)}"
+    else:  # the cuts have no time, but the test events come after the validation ones
+        is_past = split == Split.VALIDATION and bundle.trained_on["fit_until"] == Split.TEST
+        until = "the test events, past the validation ones"
+    if is_past:
         raise InputError(
-            f"the bundle has learned events until {_day(learned)}, after the {split} cut {_day(cut)}: its"
-            " figures would be of answers it knows; score it at a later cut or use fit_until=validation"
+            f"the bundle has learned until {until}; take one that learned less, or a later cut "
+            "(evaluate: split=test, train: fit_until=test, promote: newer tables)"
         )
 
 
-def learned_until(bundle: Bundle) -> int:
-    """Unix seconds of the last cut that it or a bundle it goes back to was trained up to."""
-    return int(bundle.trained_on.get("learned_until", bundle.trained_on["cut"]))
-
-
-def _day(timestamp: int) -> str:
-    return f"{datetime.datetime.fromtimestamp(timestamp, datetime.UTC):%Y-%m-%d}"
+def _date(timestamp: int) -> str:
+    return datetime.datetime.fromtimestamp(timestamp, datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
 def _check_dataset(bundle: Bundle, tables: FeatureTables) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -19,7 +20,10 @@ def bundle(seed: int = 0) -> Bundle:
     return Bundle(
         model=small_model(seed=seed),
         scaler={"mean": [0.5] * 11, "std": [2.0] * 11},
-        trained_on={"dataset": "shop", "version": "v1", "split_hash": "abc", "fit_until": "test"},
+        trained_on={
+            **{"dataset": "shop", "version": "v1", "split_hash": "abc", "fit_until": "test"},
+            **{"cut": 80, "learned_until": 90},
+        },
         settings={"name": "demo", "seed": 3},
         vocabularies={"tokens": {"size": 2, "hash": "abc"}},
         item_ids=["", "A", "B", "C", "D", "E", "F"],
@@ -60,11 +64,16 @@ def test_nothing_in_a_bundle_is_a_pickle_and_it_has_a_card(saved: Path) -> None:
     assert [path.name for path in saved.parent.iterdir()] == ["demo"]
 
 
-def test_the_fingerprint_is_of_the_weights(saved: Path, tmp_path: Path) -> None:
+def test_the_fingerprint_is_of_the_weights_and_the_scaler(saved: Path, tmp_path: Path) -> None:
     save_bundle(bundle(), tmp_path / "same")
     save_bundle(bundle(seed=1), tmp_path / "other")
-    prints = [load_bundle(tmp_path / name).fingerprint for name in ("demo", "same", "other")]
-    assert prints[0] == prints[1] != prints[2]
+    scaled = {"mean": [0.5] * 11, "std": [2.5] * 11}
+    save_bundle(dataclasses.replace(bundle(), scaler=scaled), tmp_path / "scaled")
+    first, same, *others = (
+        load_bundle(tmp_path / name).fingerprint for name in ("demo", "same", "other", "scaled")
+    )
+    assert first == same
+    assert len({first, *others}) == 3
 
 
 def test_saving_again_replaces_the_whole_folder(saved: Path) -> None:
@@ -110,6 +119,71 @@ def test_damage_is_named(saved: Path) -> None:
     (saved / "bundle.json").write_text("{")
     with pytest.raises(InputError, match="is not a model bundle"):
         load_bundle(saved)
+
+
+def without_digests(folder: Path, **changes: Any) -> None:
+    """As written before there was a digest of every file; a change of None takes the key away."""
+    content = json.loads((folder / "bundle.json").read_text()) | changes
+    kept = {k: v for k, v in content.items() if k not in ("digest", "files") and v is not None}
+    (folder / "bundle.json").write_text(json.dumps(kept))
+
+
+def test_a_bundle_from_before_the_digests_is_read(saved: Path) -> None:
+    trained_on = bundle().trained_on
+    del trained_on["learned_until"]
+    without_digests(saved, trained_on=trained_on)
+    assert load_bundle(saved).trained_on["learned_until"] == trained_on["cut"]
+
+
+@pytest.mark.parametrize("name", ["items.parquet", "MODEL_CARD.md", "weights-items-00000.safetensors"])
+@pytest.mark.parametrize("content", [None, b"", b"other"])
+def test_every_file_has_a_digest(saved: Path, name: str, content: bytes | None) -> None:
+    (saved / name).unlink()
+    if content is not None:
+        (saved / name).write_bytes(content)
+    with pytest.raises(InputError, match=rf"{name} is missing or damaged; copy the bundle again"):
+        load_bundle(saved)
+
+
+def test_a_changed_setting_is_damage(saved: Path) -> None:
+    path = saved / "bundle.json"
+    path.write_text(path.read_text().replace("2.0", "2.5", 1))
+    with pytest.raises(InputError, match=r"bundle\.json is damaged; copy the bundle again"):
+        load_bundle(saved)
+
+
+@pytest.mark.parametrize("text", ["[]", "null", "7", '"x"', "\xff", ""])
+def test_a_file_that_holds_something_else_is_no_bundle(saved: Path, text: str) -> None:
+    (saved / "bundle.json").write_bytes(text.encode("latin-1"))
+    with pytest.raises(InputError, match="is not a model bundle"):
+        load_bundle(saved)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        *({key: None} for key in ("model", "scaler", "trained_on", "settings", "vocabularies", "shards")),
+        *({key: []} for key in ("model", "scaler", "trained_on", "shards")),
+        *({key: {}} for key in ("model", "scaler", "trained_on", "shards")),
+        {"model": {"item_tower": {"width": "wide"}, "value_heads": None}},
+        {"shards": {"items.parquet": "abc"}},
+    ],
+)
+def test_any_other_damage_is_one_line_too(saved: Path, changes: dict[str, Any]) -> None:
+    without_digests(saved, **changes)
+    with pytest.raises(InputError, match=r"demo.* is (missing or )?damaged") as caught:
+        load_bundle(saved)
+    assert "\n" not in str(caught.value)
+
+
+def test_items_that_cannot_be_read_are_damage(saved: Path) -> None:
+    without_digests(saved)
+    for content in (b"", b"other", None):
+        (saved / "items.parquet").unlink()
+        if content is not None:
+            (saved / "items.parquet").write_bytes(content)
+        with pytest.raises(InputError, match=r"demo is damaged"):
+            load_bundle(saved)
 
 
 def test_a_warm_start_keeps_the_new_rows_of_a_grown_table() -> None:

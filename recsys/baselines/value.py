@@ -54,52 +54,59 @@ class PastSpend:
         return self._per_day_U[:, None] * np.asarray(horizons_days, dtype=np.float64)
 
 
+class BgNbdPurchases:
+    """Purchase days to come (BG/NBD), which need no money. Users who never bought are outside it and get 0.
+
+    Raises:
+        InputError: the data has no times, or no repeat purchases to fit on.
+    """
+
+    name = "bg_nbd"
+
+    def __init__(self, *, interactions: Interactions) -> None:
+        self.summary = summarise_purchases(interactions)
+        bought = self.summary.has_bought
+        self._history = {
+            "frequency": self.summary.frequency[bought].astype(np.float64),
+            "recency": self.summary.recency_days[bought],
+            "age": self.summary.age_days[bought],
+        }
+        self.model = fit_bg_nbd(**self._history)
+
+    def expected_purchases(self, horizons_days: Sequence[float]) -> np.ndarray:
+        """Mean number of purchase days in (cut, cut + horizon], shape (U, H)."""
+        columns = [self.model.expected_purchases(horizon=days, **self._history) for days in horizons_days]
+        return self._to_users(columns)
+
+    def probability_of_purchase(self, horizons_days: Sequence[float]) -> np.ndarray:
+        """P(at least one purchase in (cut, cut + horizon]), shape (U, H)."""
+        columns = [
+            self.model.probability_of_purchase(horizon=days, **self._history) for days in horizons_days
+        ]
+        return self._to_users(columns)
+
+    def _to_users(self, columns: Sequence[np.ndarray]) -> np.ndarray:
+        users_UH = np.zeros((len(self.summary.has_bought), len(columns)))
+        users_UH[self.summary.has_bought] = np.stack(columns, axis=1)
+        return users_UH
+
+
 class BgNbdGammaGamma:
     """Expected purchase days (BG/NBD) x expected spend per purchase day (Gamma-Gamma) x share not returned.
 
     Users who never bought are outside these models and get 0.
 
     Raises:
-        InputError: the data has no times, or no repeat purchases to fit on.
+        InputError: no purchases with a value to fit on.
     """
 
     name = "bg_nbd_gamma_gamma"
 
-    def __init__(self, *, interactions: Interactions) -> None:
-        summary = summarise_purchases(interactions)
-        self._has_bought_U = summary.has_bought
-        bought = self._has_bought_U
-        self._history = {
-            "frequency": summary.frequency[bought].astype(np.float64),
-            "recency": summary.recency_days[bought],
-            "age": summary.age_days[bought],
-        }
-        self.purchases = fit_bg_nbd(**self._history)
-        self._summary = summary
+    def __init__(self, *, purchases: BgNbdPurchases) -> None:
+        self._purchases, summary = purchases, purchases.summary
+        history = {"num_purchases": summary.frequency + 1, "mean_spend": summary.mean_day_spend}
+        self.money = fit_gamma_gamma(**history)
+        self._day_spend_U = summary.net_share * self.money.expected_spend(**history)
 
     def spend(self, horizons_days: Sequence[float]) -> np.ndarray:
-        """Raises InputError where no purchases have a value to fit on."""
-        summary, bought = self._summary, self._has_bought_U
-        num_purchases, mean_spend = summary.frequency[bought] + 1, summary.mean_day_spend[bought]
-        money = fit_gamma_gamma(num_purchases=num_purchases, mean_spend=mean_spend)
-        day_spend = summary.net_share * money.expected_spend(
-            num_purchases=num_purchases, mean_spend=mean_spend
-        )
-        columns = [
-            self._to_users(day_spend * self.purchases.expected_purchases(horizon=days, **self._history))
-            for days in horizons_days
-        ]
-        return np.stack(columns, axis=1)
-
-    def probability_of_purchase(self, horizons_days: Sequence[float]) -> np.ndarray:
-        """P(at least one purchase in (cut, cut + horizon]), shape (U, H)."""
-        columns = [
-            self._to_users(self.purchases.probability_of_purchase(horizon=days, **self._history))
-            for days in horizons_days
-        ]
-        return np.stack(columns, axis=1)
-
-    def _to_users(self, values: np.ndarray) -> np.ndarray:
-        users_U = np.zeros(len(self._has_bought_U))
-        users_U[self._has_bought_U] = values
-        return users_U
+        return self._day_spend_U[:, None] * self._purchases.expected_purchases(horizons_days)

@@ -52,8 +52,8 @@ def main(cfg: Any) -> Any:
 
     from recsys.build import ModelSettings, catalogue_at
     from recsys.bundle import Bundle, save_bundle
-    from recsys.bundle_fit import learned_until
     from recsys.commands.evaluate import evaluate_and_report
+    from recsys.data.cut_features import CutScaler
     from recsys.data.datamodule import DataSettings, UserDataModule
     from recsys.data.plan import ElasticLoader
     from recsys.data.samples import TrainingSamples
@@ -84,21 +84,26 @@ def main(cfg: Any) -> Any:
 
     tables_dir = resolve_tables(features_dir=cfg.features_dir, dataset=cfg.dataset.name, version=cfg.version)
     tables = FeatureTables(tables_dir=tables_dir, cache_dir=cfg.cache_dir)
+    start = _bundle_to_start_from(cfg.warm_start, tables, fit_until=cfg.fit_until)
+    cut = tables.cut(cfg.fit_until)
     trained_on: dict[str, Any] = {
         "dataset": cfg.dataset.name,
         "version": tables.version,
         "split_hash": tables.metadata["split"]["hash"],
         "fit_until": cfg.fit_until,
-        "cut": tables.cut(cfg.fit_until),
+        "cut": cut,
+        "learned_until": max(cut, start.trained_on["learned_until"]) if start else cut,
         "git_commit": git_commit(),
     }
     vocabularies = vocabulary_identity(tables)
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
-    samples = TrainingSamples(tables=tables, fit_until=cfg.fit_until, config=sample_config)
-    older = _warm_start_bundle(cfg.warm_start, tables, cfg.fit_until)
-    if older is not None:
-        trained_on["learned_until"] = max(trained_on["cut"], learned_until(older))
-    model = _started_model(tables, samples, model_settings, seed=cfg.seed, older=older)
+    samples = TrainingSamples(
+        tables=tables,
+        fit_until=cfg.fit_until,
+        config=sample_config,
+        scaler=CutScaler(**start.scaler) if start else None,
+    )
+    model = _started_model(tables, samples, model_settings, seed=cfg.seed, start=start)
     catalogue = catalogue_at(tables, cfg.fit_until, times=samples.period_starts)
     evaluator = None
     if cfg.fit_until == Split.VALIDATION:  # a final fit has nothing left that it may peek at
@@ -141,18 +146,20 @@ def main(cfg: Any) -> Any:
     return sweep_result(Path(cfg.output_dir) / "metrics.json", cfg.returns)
 
 
-def _warm_start_bundle(path: str | None, tables: FeatureTables, fit_until: str) -> Bundle | None:
-    """The bundle to start from. InputError where it does not go with the tables, or has learned past the cut
-    that this run is going to be scored at.
-    """
+def _bundle_to_start_from(path: str | None, tables: FeatureTables, *, fit_until: str) -> Bundle | None:
+    """InputError where the bundle means other things than the tables, or has learned past the cut."""
     from recsys.bundle import load_bundle
-    from recsys.bundle_fit import check_meaning, check_not_learned
+    from recsys.bundle_fit import check_meaning, check_unseen
+    from recsys.schema import InputError
 
-    if path is None:
+    if not path:
         return None
     bundle = load_bundle(path)
     check_meaning(bundle, tables)
-    check_not_learned(bundle, tables, fit_until)
+    try:
+        check_unseen(bundle, tables, fit_until)
+    except InputError as error:
+        raise InputError(f"warm_start={path}: {error}") from error
     return bundle
 
 
@@ -162,7 +169,7 @@ def _started_model(
     settings: ModelSettings,
     *,
     seed: int,
-    older: Bundle | None,
+    start: Bundle | None,
 ) -> UserModel:
     """A model with the weights of a bundle, or else where co-occurrence and a linear fit put it."""
     import torch
@@ -175,8 +182,8 @@ def _started_model(
 
     config = model_config(tables=tables, samples=samples, settings=settings)
     model = user_model(config, settings, seed=seed)
-    if older is not None:
-        warm_start(model, older)
+    if start is not None:
+        warm_start(model, start)
         return model
     model.start_items_from(torch.from_numpy(cooccurrence_vectors(samples, width=settings.width)))
     if model.value_heads is not None:

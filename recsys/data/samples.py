@@ -90,9 +90,14 @@ class CutQueryTable:
 
 
 class TrainingSamples:
-    """All that may be learned before the cut of `fit_until`; nothing after it is looked at."""
+    """All that may be learned before the cut of `fit_until`; nothing after it is looked at.
 
-    def __init__(self, *, tables: FeatureTables, fit_until: str, config: SampleConfig) -> None:
+    scaler: that of the model to go on from, whose value heads mean its units; without one it is fitted here.
+    """
+
+    def __init__(
+        self, *, tables: FeatureTables, fit_until: str, config: SampleConfig, scaler: CutScaler | None = None
+    ) -> None:
         self.tables, self.config = tables, config
         self.histories = tables.histories
         self.boundary = tables.cut(fit_until)
@@ -102,7 +107,7 @@ class TrainingSamples:
         self.period_starts = period_starts(tables, self.boundary)
         self.items = self._item_queries()
         cut_tables = self._cut_tables(fit_until)
-        self.scaler = CutScaler.fit(
+        self.scaler = scaler or CutScaler.fit(
             np.concatenate([raw_cut_features(c.activity) for c in cut_tables])
             if cut_tables
             else np.zeros((0, 1))

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from recsys.bundle import Bundle, load_bundle
-from recsys.bundle_fit import catalogue_for, check_fit, check_not_learned
+from recsys.bundle_fit import catalogue_for, check_fit, check_unseen
 from recsys.data.cut_features import CutScaler
 from recsys.data.tables import CutTable, FeatureTables
 from recsys.evaluation.rankers import interactions_until, ranking_baselines
@@ -25,6 +25,7 @@ from recsys.evaluation.ranking import (
 from recsys.evaluation.scoring import ScoredUsers, item_vectors, score_users
 from recsys.evaluation.value import Estimates, ValueResult, value_figures
 from recsys.evaluation.views import ranking_views, seen_and_targets
+from recsys.schema import InputError
 
 
 @dataclass(frozen=True)
@@ -46,9 +47,12 @@ class Evaluation:
 def evaluate_bundle(
     *, bundle: Bundle, tables: FeatureTables, split: str, progress: bool = True
 ) -> Evaluation:
-    """Score the users of a cut and compare with the baselines fitted on the same events."""
+    """Score the users of a cut and compare with the baselines fitted on the same events.
+
+    Raises InputError where the bundle does not fit the tables or has learned past the cut.
+    """
     check_fit(bundle, tables)
-    check_not_learned(bundle, tables, split)
+    check_unseen(bundle, tables, split)
     table, items = tables.at_cut(split=split), tables.items(split)
     catalogue = catalogue_for(bundle, tables, split)
     seen, _ = seen_and_targets(tables, table)
@@ -117,8 +121,9 @@ def _protocol(
     bundle: Bundle, tables: FeatureTables, split: str, table: CutTable, ranked: RankedViews
 ) -> dict[str, Any]:
     metadata = tables.metadata
-    cut = (
-        datetime.datetime.fromtimestamp(table.cut, datetime.UTC).isoformat() if tables.is_time_split else None
+    cut, learned_until = (
+        datetime.datetime.fromtimestamp(time, datetime.UTC).isoformat() if tables.is_time_split else None
+        for time in (table.cut, bundle.trained_on["learned_until"])
     )
     return {
         "dataset": metadata["dataset"],
@@ -127,7 +132,8 @@ def _protocol(
         "scored_at": split,
         "cut": cut,
         "window_days": tables.window_days,
-        "learned_until": bundle.trained_on["fit_until"],
+        "fit_until": bundle.trained_on["fit_until"],
+        "learned_until": learned_until,
         "filter_seen": bool(metadata["filter_seen"]),
         "uses_request_time": bool(metadata["uses_request_time"]),
         "split_hash": metadata["split"]["hash"],
@@ -165,6 +171,8 @@ def _verdicts(figures: dict[str, Figure], horizons_days: list[int]) -> list[dict
             continue
         best = max(rivals, key=lambda name: rivals[name])
         own, difference = figures[f"{prefix}/{OWN_MODEL}"], figures[f"{prefix}/{OWN_MODEL}_minus_{best}"]
+        if own["value"] is None or difference["value"] is None:  # nobody, or no spend, to judge it by
+            continue
         detail = (
             f"{own['value']:.4f} against {rivals[best]:.4f}; difference {difference['value']:+.4f} "
             f"[{difference['low']:+.4f}, {difference['high']:+.4f}]"
@@ -190,7 +198,11 @@ class BundlePerUser:
 def per_user(*, bundle_dir: Path, tables_dir: Path, cut: int, split: str = "test") -> BundlePerUser:
     """NDCG@10 over all items and spend at the longest horizon, user by user."""
     tables = FeatureTables(tables_dir=tables_dir)
-    evaluation = evaluate_bundle(bundle=load_bundle(bundle_dir), tables=tables, split=split)
+    bundle = load_bundle(bundle_dir)
+    try:
+        evaluation = evaluate_bundle(bundle=bundle, tables=tables, split=split)
+    except InputError as error:  # of two bundles, which
+        raise InputError(f"{bundle_dir.name}: {error}") from error
     table = evaluation.table
     ndcg10_U = np.full(len(table.user_index), np.nan)
     ndcg10_U[evaluation.ranked.views[0].rows] = evaluation.ndcg10["all"]

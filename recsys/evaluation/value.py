@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from recsys.baselines.interactions import Interactions
-from recsys.baselines.value import BgNbdGammaGamma, PastSpend
+from recsys.baselines.value import BgNbdGammaGamma, BgNbdPurchases, PastSpend
 from recsys.data.tables import CutTable
 from recsys.evaluation.ranking import OWN_MODEL, Figure
 from recsys.metrics.calibration import brier, expected_calibration_error, roc_auc
@@ -36,11 +36,22 @@ class Estimates:
 
 @dataclass
 class ValueResult:
+    """notes: which baselines are left out, and why."""
+
     figures: dict[str, Figure] = field(default_factory=dict)
     decile_tables: dict[int, list[dict[str, float]]] = field(default_factory=dict)
     spend_curve: list[dict[str, float]] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
     retention_curve: list[dict[str, float]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Baselines:
+    """(U, H) by name: spend to order users by, spend in money, chance of a purchase; those that have data."""
+
+    by_rank: dict[str, np.ndarray]
+    in_money: dict[str, np.ndarray]
+    chance: dict[str, np.ndarray]
 
 
 def value_figures(
@@ -57,60 +68,69 @@ def value_figures(
     """
     result = ValueResult()
     users = table.prefix_length > 0
-    past = PastSpend(interactions=interactions)
-    btyd_UH, chance_UH = _bought_till_dead(interactions, horizons_days, result, config.has_value)
-    observed = [
-        h for h, days in enumerate(horizons_days) if days <= table.observed_days[users].max(initial=0) + 1e-6
-    ]
-    past_UH = past.spend(horizons_days)
-    for h in observed:
-        days = horizons_days[h]
+    baselines = _baselines(interactions, horizons_days, has_value=config.has_value, notes=result.notes)
+
+    for h, days in enumerate(horizons_days):
         known = users & np.isfinite(table.spend[:, h]) & (table.observed_days >= days - 1e-6)
+        if not known.any():
+            continue
         if estimates.spend_UH is not None and config.has_value:
-            actual_U = table.spend[known, h]
-            predicted = {OWN_MODEL: estimates.spend_UH[known, h]} | _at(btyd_UH, known, h)
-            by_rank = {**predicted, "past_spend": past.score()[known]}
-            in_money = {**predicted, "past_spend": past_UH[known, h]}
+            actual_U, own_U = table.spend[known, h], estimates.spend_UH[known, h]
             for metric, statistic in _SPEND.items():
-                models = by_rank if metric in _RANK_ONLY else in_money
+                others_UH = baselines.by_rank if metric in _RANK_ONLY else baselines.in_money
+                models = {OWN_MODEL: own_U} | _of(others_UH, known, h)
                 _add(result, f"value/{days}d/{metric}", statistic, actual_U, models)
-            _add_curves(result, days, actual_U, predicted[OWN_MODEL])
-        if estimates.return_UJ is not None:
+            _add_curves(result, days, actual_U, own_U)
+        if estimates.return_UJ is not None and days in config.bin_ends_days:
             returned_U = (table.num_active_days[known, h] > 0).astype(np.float64)
-            at = config.bin_ends_days.index(days) if days in config.bin_ends_days else None
-            if at is not None and 0 < returned_U.mean() < 1:
-                models = {OWN_MODEL: estimates.return_UJ[known, at]} | _at(chance_UH, known, h)
-                for metric, statistic in _CHANCE.items():
-                    _add(result, f"retention/{days}d/{metric}", statistic, returned_U, models)
-        if h == 0 and estimates.conversion_U is not None:
+            own_U = estimates.return_UJ[known, config.bin_ends_days.index(days)]
+            models = {OWN_MODEL: own_U} | _of(baselines.chance, known, h)
+            _add_chance(result, f"retention/{days}d", returned_U, models)
+        if estimates.conversion_U is not None and h == 0:
             bought_U = (table.num_purchases[known, 0] > 0).astype(np.float64)
-            if 0 < bought_U.mean() < 1:
-                models = {OWN_MODEL: estimates.conversion_U[known]} | _at(chance_UH, known, 0)
-                for metric, statistic in _CHANCE.items():
-                    _add(result, f"conversion/{days}d/{metric}", statistic, bought_U, models)
+            models = {OWN_MODEL: estimates.conversion_U[known]} | _of(baselines.chance, known, h)
+            _add_chance(result, f"conversion/{days}d", bought_U, models)
     if estimates.return_UJ is not None:
         result.retention_curve = _retention_curve(table, users, estimates.return_UJ, config.bin_ends_days)
     return result
 
 
-def _bought_till_dead(
-    interactions: Interactions, horizons_days: list[int], result: ValueResult, has_value: bool
-) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """Spend and chance of a purchase, both (U, H), of BG/NBD + Gamma-Gamma; None where not to be fitted."""
-    spend_UH = chance_UH = None
+def _baselines(
+    interactions: Interactions, horizons_days: list[int], *, has_value: bool, notes: list[str]
+) -> _Baselines:
+    """Each fitted where its data is there; one that has none is left out with a note."""
+    by_rank: dict[str, np.ndarray] = {}
+    in_money: dict[str, np.ndarray] = {}
+    chance: dict[str, np.ndarray] = {}
+    purchases = None
     try:
-        model = BgNbdGammaGamma(interactions=interactions)
-        chance_UH = model.probability_of_purchase(horizons_days)
-        if has_value:
-            spend_UH = model.spend(horizons_days)
+        purchases = BgNbdPurchases(interactions=interactions)
+        chance[purchases.name] = purchases.probability_of_purchase(horizons_days)
     except InputError as error:
-        what = "BG/NBD" if chance_UH is None else "Gamma-Gamma"
-        result.notes.append(f"{what} is left out of the baselines: {str(error).split(';')[0]}")
-    return spend_UH, chance_UH
+        notes.append(f"retention and value stand without BG/NBD: {error}")
+    if not has_value:
+        return _Baselines(by_rank, in_money, chance)
+    if purchases is not None:
+        try:
+            money = BgNbdGammaGamma(purchases=purchases)
+            by_rank[money.name] = in_money[money.name] = money.spend(horizons_days)
+        except InputError as error:
+            notes.append(f"value stands without Gamma-Gamma: {error}")
+    past = PastSpend(interactions=interactions)
+    by_rank[past.name] = np.repeat(past.score()[:, None], len(horizons_days), axis=1)
+    in_money[past.name] = past.spend(horizons_days)
+    return _Baselines(by_rank, in_money, chance)
 
 
-def _at(values_UH: np.ndarray | None, known_U: np.ndarray, h: int) -> dict[str, np.ndarray]:
-    return {} if values_UH is None else {"bg_nbd_gamma_gamma": values_UH[known_U, h]}
+def _of(by_name_UH: dict[str, np.ndarray], known_U: np.ndarray, h: int) -> dict[str, np.ndarray]:
+    return {name: values_UH[known_U, h] for name, values_UH in by_name_UH.items()}
+
+
+def _add_chance(result: ValueResult, name: str, actual_U: np.ndarray, models: dict[str, np.ndarray]) -> None:
+    """Nothing where all or none did it: there is no one to tell apart."""
+    if 0 < actual_U.mean() < 1:
+        for metric, statistic in _CHANCE.items():
+            _add(result, f"{name}/{metric}", statistic, actual_U, models)
 
 
 def _add(

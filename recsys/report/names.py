@@ -95,6 +95,7 @@ _MODELS = {
     "ease": "EASE",
     "item_knn": "Item-kNN",
     "past_spend": "Past spend",
+    "bg_nbd": "BG/NBD",
     "bg_nbd_gamma_gamma": "BG/NBD + Gamma-Gamma",
 }
 

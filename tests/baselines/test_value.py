@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from recsys.baselines.interactions import Interactions
-from recsys.baselines.value import BgNbdGammaGamma, PastSpend
+from recsys.baselines.value import BgNbdGammaGamma, BgNbdPurchases, PastSpend
 from recsys.schema import SECONDS_PER_DAY, InputError
 
 Make = Callable[..., Interactions]
@@ -43,7 +43,7 @@ def simulated(*, return_share: float, num_users: int = 3000) -> tuple[Interactio
 
 def test_expected_spend_fits_the_future_of_simulated_buyers() -> None:
     interactions, per_day_U = simulated(return_share=0.25)
-    found = BgNbdGammaGamma(interactions=interactions)
+    found = BgNbdGammaGamma(purchases=BgNbdPurchases(interactions=interactions))
     spend_UH = found.spend([30, 90])
     bought_U = np.diff(interactions.offsets) > 0
     assert spend_UH.shape == (3000, 2)
@@ -58,7 +58,7 @@ def test_expected_spend_fits_the_future_of_simulated_buyers() -> None:
 
 def test_chance_of_purchase_rises_with_the_horizon() -> None:
     interactions, _ = simulated(return_share=0.0, num_users=500)
-    chance_UH = BgNbdGammaGamma(interactions=interactions).probability_of_purchase([7, 90])
+    chance_UH = BgNbdPurchases(interactions=interactions).probability_of_purchase([7, 90])
     bought_U = np.diff(interactions.offsets) > 0
     assert ((chance_UH >= 0) & (chance_UH <= 1)).all()
     assert (chance_UH[bought_U, 1] > chance_UH[bought_U, 0]).all()
@@ -67,6 +67,6 @@ def test_chance_of_purchase_rises_with_the_horizon() -> None:
 
 def test_data_without_times_is_refused(purchases: Make) -> None:
     timeless = purchases([(0, 1, 1, 1.0)], num_users=1, num_items=1, has_time=False)
-    for kind in (PastSpend, BgNbdGammaGamma):
+    for kind in (PastSpend, BgNbdPurchases):
         with pytest.raises(InputError, match="event times"):
             kind(interactions=timeless)
