@@ -11,6 +11,7 @@ COMMANDS = {
     "recommend": "bundle + tables -> top-K items, vectors, value estimates, impression log",
     "feedback": "impressions and outcomes -> the feedback log that spark_jobs reads",
     "promote": "challenger against champion; promotes or refuses with reasons",
+    "reshard": "room for more items in a bundle or in a checkpoint's sharded tables",
 }
 
 
