@@ -17,7 +17,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "accumulated": {"accumulate": 4},
     "clipped": {"clip": 0.1},
     "accumulated and clipped": {"accumulate": 4, "clip": 0.1},
-    "bf16": {"precision": "bf16-mixed"},
+    "bf16": {"precision": "bf16-mixed", "clip": 0.1},  # unclipped SGD would blow rounding up
 }
 REPLICATED = [("replicated", "ddp", name) for name in SETTINGS]
 SHARDED = [("sharded", strategy, name) for strategy in ("ddp", "zero2") for name in SETTINGS]
@@ -74,9 +74,11 @@ def test_the_comparison_can_fail(found: Any) -> None:
 def test_bf16_is_that_of_the_replicated_table_and_near_fp32(found: Any) -> None:
     runs, _ = found
     assert_same(runs["sharded", "ddp", "bf16"], runs["replicated", "ddp", "bf16"], atol=1e-5)
+    exact = runs["replicated", "ddp", "clipped"]
     for strategy in ("ddp", "zero2"):
-        ours, exact = loss(runs["sharded", strategy, "bf16"]), loss(runs["sharded", strategy, "plain"])
-        torch.testing.assert_close(ours, exact, atol=0, rtol=0.05)
+        ours = runs["sharded", strategy, "bf16"]
+        torch.testing.assert_close(loss(ours), loss(exact), atol=0, rtol=0.02)
+        torch.testing.assert_close(ours[0]["lookup"], exact[0]["lookup"], atol=1e-3, rtol=0)
 
 
 def test_each_rank_holds_half(found: Any) -> None:
