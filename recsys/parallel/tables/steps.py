@@ -103,6 +103,14 @@ class StepsTables(DDPStrategy):
             shutil.rmtree(_home(Path(filepath)), ignore_errors=True)
 
 
+def tables_folder(checkpoint: Path) -> Path:
+    """Where the tables of a checkpoint lie; InputError where it has none."""
+    folders = sorted(_home(checkpoint).glob("step-*"), key=lambda folder: folder.stat().st_mtime)
+    if not folders:
+        raise InputError(f"{checkpoint} has no sharded tables beside it ({_home(checkpoint)})")
+    return folders[-1]
+
+
 def _home(checkpoint: Path) -> Path:
     """Beside the checkpoint, which may be a file or a folder; hidden, being none itself."""
     return checkpoint.with_name(f".tables-{checkpoint.name}")
