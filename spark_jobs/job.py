@@ -7,6 +7,7 @@ import errno
 import hashlib
 import json
 import sys
+import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,6 +31,7 @@ from spark_jobs.features.tables import FeatureTables, build_tables
 from spark_jobs.features.vocabulary import PriorFit
 from spark_jobs.feedback import outcomes_as_events
 from spark_jobs.metadata import describe, examples_hash, vocabularies
+from spark_jobs.observation import check_gaps, seen_days
 from spark_jobs.progress import Stages
 from spark_jobs.publish import (
     TABLES,
@@ -81,7 +83,7 @@ def _build(settings: JobSettings, spark: SparkSession, stages: Stages) -> Path:
     with stages("reading"):
         raw = _spread(read_events(spark, dataset))
         lines, num_outcomes = _with_feedback(pseudonymise(normalise(raw, dataset), key), settings)
-        flagged = flag(lines, dataset).cache()
+        flagged = flag(lines, dataset, now=int(time.time())).cache()
         item_table, user_table = _attributes(settings, spark, key)
         raw_counts = gate.measure_raw(flagged)
         if not raw_counts["rows_in"]:
@@ -201,6 +203,7 @@ def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 def _cuts(settings: JobSettings, rows: Sorted) -> Cuts | None:
     if settings.dataset.split.kind == SplitKind.LEAVE_ONE_OUT:
         return None
+    check_gaps(seen_days(rows.kept), settings.dataset)
     return find_cuts(
         settings.dataset.split,
         first_timestamp=int(rows.measured["first_timestamp"]),

@@ -19,6 +19,7 @@ class Reason:
     MISSING_USER = "missing_user"
     MISSING_ITEM = "missing_item"
     BAD_TIMESTAMP = "bad_timestamp"
+    IN_THE_FUTURE = "in_the_future"
     UNKNOWN_EVENT_TYPE = "unknown_event_type"
     NOT_AN_ITEM = "not_an_item"
     MISSING_QUANTITY = "missing_quantity"
@@ -28,14 +29,16 @@ class Reason:
     RETURN_WITHOUT_PURCHASE = "return_without_purchase"
 
 
-def flag(events: DataFrame, dataset: Dataset) -> DataFrame:
-    """Adds `reason`: null for rows to keep."""
-    conditions = _identity_conditions(dataset) | (_money_conditions(dataset) if dataset.has_value else {})
+def flag(events: DataFrame, dataset: Dataset, *, now: int) -> DataFrame:
+    """Adds `reason`: null for rows to keep. `now`: Unix seconds; no event can be later."""
+    conditions = _identity_conditions(dataset, now) | (
+        _money_conditions(dataset) if dataset.has_value else {}
+    )
     reasons = [F.when(condition, F.lit(reason)) for reason, condition in conditions.items()]
     return events.withColumn(Event.REASON, F.coalesce(*reasons))
 
 
-def _identity_conditions(dataset: Dataset) -> dict[str, SparkColumn]:
+def _identity_conditions(dataset: Dataset, now: int) -> dict[str, SparkColumn]:
     timestamp, item_id = F.col(Event.TIMESTAMP), F.col(Event.ITEM_ID)
     earliest = 1 if dataset.has_time else 0
     known_type = F.coalesce(F.col(Event.EVENT_TYPE).isin(dataset.event_types), F.lit(False))
@@ -43,6 +46,7 @@ def _identity_conditions(dataset: Dataset) -> dict[str, SparkColumn]:
         Reason.MISSING_USER: F.col(Event.USER_KEY).isNull(),
         Reason.MISSING_ITEM: item_id.isNull(),
         Reason.BAD_TIMESTAMP: timestamp.isNull() | (timestamp < earliest) | (timestamp >= LATEST_SECOND),
+        Reason.IN_THE_FUTURE: timestamp > (now if dataset.has_time else LATEST_SECOND),
         Reason.UNKNOWN_EVENT_TYPE: ~known_type,
     }
     if dataset.cleaning.not_an_item:

@@ -16,6 +16,7 @@ SCHEMA = (
     "user_key string, item_id string, event_type string, timestamp long, order_id string,"
     " quantity double, unit_price double, value double, text string"
 )
+NOW = 1_000
 GOOD = ("u", "a", "purchase", 100, "1", 2.0, 3.0, 6.0, "t")
 
 
@@ -31,6 +32,8 @@ CASES = [
     (changed(timestamp=None), "bad_timestamp"),
     (changed(timestamp=0), "bad_timestamp"),
     (changed(timestamp=1_700_000_000_000), "bad_timestamp"),
+    (changed(timestamp=NOW), None),
+    (changed(timestamp=NOW + 1), "in_the_future"),
     (changed(event_type="gift"), "unknown_event_type"),
     (changed(event_type=None), "unknown_event_type"),
     (changed(item_id="POST"), "not_an_item"),
@@ -45,7 +48,7 @@ CASES = [
 
 def reasons(spark: Any, rows: list[tuple[Any, ...]], **changes: Any) -> list[str | None]:
     frame = spark.createDataFrame(rows, SCHEMA).coalesce(1)
-    return [row["reason"] for row in flag(frame, shop.dataset(Path("x"), **changes)).collect()]
+    return [row["reason"] for row in flag(frame, shop.dataset(Path("x"), **changes), now=NOW).collect()]
 
 
 def test_each_reason(spark: Any) -> None:
@@ -69,8 +72,8 @@ def test_equal_lines_become_one_and_nearly_equal_ones_stay(spark: Any) -> None:
     assert len({row["event_id"] for row in kept.collect()}) == 3
 
 
-@pytest.mark.parametrize("timestamp", [0, 5])
-def test_without_time_positions_start_at_zero(spark: Any, timestamp: int) -> None:
+@pytest.mark.parametrize("timestamp", [0, NOW + 1])
+def test_without_time_positions_start_at_zero_and_are_never_in_the_future(spark: Any, timestamp: int) -> None:
     from spark_jobs.settings import SplitSettings
 
     without = {"has_time": False, "split": SplitSettings(kind="leave_one_out")}
