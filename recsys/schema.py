@@ -207,3 +207,5 @@ class FeedbackTable:
 
     OUTCOMES = "outcomes"
     IMPRESSIONS = "impressions"
+
+    KEY_VERSION = b"recsys.key_version"  # in each file's Parquet metadata: the key its pseudonyms are under

@@ -30,6 +30,7 @@ from spark_jobs.features.items import LOG_PRICE
 from spark_jobs.features.tables import FeatureTables, build_tables
 from spark_jobs.features.vocabulary import PriorFit
 from spark_jobs.feedback import outcomes_as_events
+from spark_jobs.keys import check_key
 from spark_jobs.metadata import describe, examples_hash, vocabularies
 from spark_jobs.observation import check_gaps, seen_days
 from spark_jobs.progress import Stages
@@ -43,7 +44,7 @@ from spark_jobs.publish import (
     write_table,
 )
 from spark_jobs.settings import JobSettings, SourceTable
-from spark_jobs.sources import fingerprints, read_events, read_table
+from spark_jobs.sources import fingerprints, local_files, read_events, read_table
 from spark_jobs.steps.clean import flag
 from spark_jobs.steps.normalise import normalise
 from spark_jobs.steps.pseudonymise import pseudonymise
@@ -77,12 +78,19 @@ def _build(settings: JobSettings, spark: SparkSession, stages: Stages) -> Path:
     dataset = settings.dataset
     root = Path(settings.features_dir) / dataset.name
     previous = latest_version(root)
-    key = _load_key(settings, previous[1] if previous else None)
+    key = load_key()
+    outcomes = _outcome_source(settings)
+    check_key(
+        key,
+        settings,
+        previous=previous[1] if previous else None,
+        outcome_files=local_files(outcomes.path) if outcomes else [],
+    )
     if settings.dataset.split.kind == SplitKind.LEAVE_ONE_OUT or not dataset.has_value:
         _say(f"data set {dataset.name}: no money over time here, so value targets stay empty", kind="note")
     with stages("reading"):
         raw = _spread(read_events(spark, dataset))
-        lines, num_outcomes = _with_feedback(pseudonymise(normalise(raw, dataset), key), settings)
+        lines, num_outcomes = _with_feedback(pseudonymise(normalise(raw, dataset), key), outcomes)
         flagged = flag(lines, dataset, now=int(time.time())).cache()
         item_table, user_table = _attributes(settings, spark, key)
         raw_counts = gate.measure_raw(flagged)
@@ -148,25 +156,16 @@ def _spread(raw: DataFrame) -> DataFrame:
     return raw.repartition(cores) if raw.rdd.getNumPartitions() < cores else raw
 
 
-def _load_key(settings: JobSettings, previous: Mapping[str, Any] | None) -> Key:
-    """The pseudonym key; one line on stderr where it protects nobody or no longer fits the last version."""
-    key, name = load_key(), settings.dataset.name
-    if key.is_demo and not settings.dataset.public_examples:
-        _say(
-            f"data set {name} is not declared public and its user ids are hashed with the demo key that"
-            " everybody has; set RECSYS_HMAC_KEY or RECSYS_HMAC_KEY_FILE"
-        )
-    if previous is not None and previous["pseudonym"]["key_version"] != key.version:
-        _say("the pseudonym key differs from the last version's: every user gets a new key and a new index")
-    return key
-
-
-def _with_feedback(lines: DataFrame, settings: JobSettings) -> tuple[DataFrame, int]:
-    """The log with the outcomes that were handed back, and how many those are."""
+def _outcome_source(settings: JobSettings) -> SourceTable | None:
+    """The outcomes that were handed back; None where there are none yet."""
     folder = Path(settings.feedback_dir) / settings.dataset.name / FeedbackTable.OUTCOMES
-    if not any(folder.glob("*.parquet")):
+    return SourceTable(path=str(folder)) if any(folder.glob("*.parquet")) else None
+
+
+def _with_feedback(lines: DataFrame, source: SourceTable | None) -> tuple[DataFrame, int]:
+    """The log with the outcomes that were handed back, and how many those are."""
+    if source is None:
         return lines, 0
-    source = SourceTable(path=str(folder))
     outcomes = outcomes_as_events(read_table(lines.sparkSession, source), like=lines.columns)
     return lines.unionByName(outcomes), outcomes.count()
 

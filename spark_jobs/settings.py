@@ -185,6 +185,8 @@ class JobSettings:
     features_dir: str = "features"
     feedback_dir: str = "feedback"
     window_events: int = 1024
+    rotate_key: bool = False  # go on under another pseudonym key: every user begins anew
+    allow_demo_key: bool = False  # also where the data set is not declared public
     spark: SparkSettings = field(default_factory=SparkSettings)
 
     def __post_init__(self) -> None:

@@ -56,7 +56,12 @@ def build(
 ) -> tuple[Path, dict[str, Any]]:
     monkeypatch.setenv("RECSYS_SHARED_DATA", str(tmp_path / "data"))
     low = ["min_rows", "min_users", "min_items"]
-    overrides = [f"dataset={name}", f"features_dir={tmp_path}/features", f"feedback_dir={tmp_path}/feedback"]
+    overrides = [
+        "allow_demo_key=true",
+        f"dataset={name}",
+        f"features_dir={tmp_path}/features",
+        f"feedback_dir={tmp_path}/feedback",
+    ]
     version = job.build(composed(*overrides, *[f"dataset.quality.{bound}=1" for bound in low]), spark)
     return version, json.loads((version / Table.METADATA).read_text())
 

@@ -112,20 +112,3 @@ def test_a_second_file_is_joined_and_both_are_fingerprinted(spark: Any, tmp_path
     wrong = shop.dataset(lines, join=SourceTable(path=str(lines), keys=["basket"]))
     with pytest.raises(InputError, match=r"join.keys: .*lines.parquet has no column 'basket'"):
         read_events(spark, wrong)
-
-
-def test_a_data_set_that_is_not_public_warns_about_the_demo_key(
-    spark: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    settings = shop.settings(tmp_path / "none", tmp_path, public_examples=False)
-    for secret, expected in (("", "demo key that everybody has"), ("top secret", "")):
-        if secret:
-            monkeypatch.setenv("RECSYS_HMAC_KEY", secret)
-        else:
-            monkeypatch.delenv("RECSYS_HMAC_KEY", raising=False)
-            monkeypatch.delenv("RECSYS_HMAC_KEY_FILE", raising=False)
-        with pytest.raises(InputError):
-            job.build(settings, spark)
-        shown = capsys.readouterr().err
-        assert expected in shown
-        assert "top secret" not in shown

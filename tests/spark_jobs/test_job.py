@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from recsys.schema import Column, InputError, Split, Table
+from recsys.schema import Column, FeedbackTable, InputError, Split, Table
 from spark_jobs import job
 from spark_jobs.features.cuts import Cuts
 from spark_jobs.features.vocabulary import PriorFit
@@ -202,6 +202,7 @@ def test_nothing_after_the_cut_changes_what_was_known_at_it(
         shop.line("u1", "A", 91, quantity=50, price=99.0, text="WHOLLY OTHER TEXT", country="DE"),
         shop.line("u2", "B", 92, quantity=-2, price=3.0, invoice="C7"),  # bought on day 64.5
         shop.line("new", "E", 93, text="NEW THING"),
+        shop.line("u2", "B", 106),  # so that the log pauses no longer than it may
         shop.line("u2", "B", 119, price=0.5),
     ]
     before = [line for line in lines if line["moment"] is None or line["moment"] <= shop.at(90)]
@@ -270,7 +271,8 @@ def write_outcomes(outcomes: list[dict[str, Any]], path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     text, whole = pa.string(), pa.int64()
     kinds = [text, text, text, text, whole, pa.float64(), text]
-    schema = pa.schema(list(zip(outcomes[0], kinds, strict=True)))
+    metadata = {FeedbackTable.KEY_VERSION: b"demo-1"}
+    schema = pa.schema(list(zip(outcomes[0], kinds, strict=True)), metadata=metadata)
     pq.write_table(pa.Table.from_pylist(outcomes, schema=schema), path)
 
 
