@@ -43,7 +43,7 @@ from spark_jobs.publish import (
     write_document,
     write_table,
 )
-from spark_jobs.settings import JobSettings, SourceTable
+from spark_jobs.settings import Dataset, JobSettings, SourceTable
 from spark_jobs.sources import fingerprints, local_files, read_events, read_table
 from spark_jobs.steps.clean import flag
 from spark_jobs.steps.normalise import normalise
@@ -86,8 +86,7 @@ def _build(settings: JobSettings, spark: SparkSession, stages: Stages) -> Path:
         previous=previous[1] if previous else None,
         outcome_files=local_files(outcomes.path) if outcomes else [],
     )
-    if settings.dataset.split.kind == SplitKind.LEAVE_ONE_OUT or not dataset.has_value:
-        _say(f"data set {dataset.name}: no money over time here, so value targets stay empty", kind="note")
+    _note_missing_targets(dataset)
     with stages("reading"):
         raw = _spread(read_events(spark, dataset))
         lines, num_outcomes = _with_feedback(pseudonymise(normalise(raw, dataset), key), outcomes)
@@ -129,14 +128,14 @@ def _build(settings: JobSettings, spark: SparkSession, stages: Stages) -> Path:
         with stages("publishing"):
             counts = _row_counts(rows, num_outcomes, folder, spark)
             now = datetime.now(tz=UTC)
-            sources = fingerprints(dataset)
+            sources = fingerprints(dataset, feedback=outcomes)
             metadata = describe(
                 settings,
                 tables=tables,
                 cuts=cuts,
                 key=key,
                 created_at=now,
-                version=_version(now, settings, sources),
+                version=_version(now, settings, sources, key_version=key.version),
                 counts=counts,
                 measured=rows.measured,
                 ties=rows.ties,
@@ -154,6 +153,14 @@ def _spread(raw: DataFrame) -> DataFrame:
     """A file of one row group would keep one core busy: give every core a part."""
     cores = raw.sparkSession.sparkContext.defaultParallelism
     return raw.repartition(cores) if raw.rdd.getNumPartitions() < cores else raw
+
+
+def _note_missing_targets(dataset: Dataset) -> None:
+    """One line on stderr about the parts of value_targets that this data set cannot have."""
+    if dataset.split.kind == SplitKind.LEAVE_ONE_OUT:
+        _say(f"data set {dataset.name}: leave_one_out has no cut in time, so no value targets", kind="note")
+    elif not dataset.has_value:
+        _say(f"data set {dataset.name}: no money, so no spend; retention targets stay", kind="note")
 
 
 def _outcome_source(settings: JobSettings) -> SourceTable | None:
@@ -270,9 +277,9 @@ def _sizes(indexed: Indexed, previous: Mapping[str, Any] | None) -> dict[str, in
     return sizes
 
 
-def _version(now: datetime, settings: JobSettings, sources: list[dict[str, Any]]) -> str:
-    """UTC time and 8 hex digits of what went in: settings and raw files."""
-    content = json.dumps([dataclasses.asdict(settings), sources], sort_keys=True, default=str)
+def _version(now: datetime, settings: JobSettings, sources: list[dict[str, Any]], *, key_version: str) -> str:
+    """UTC time and 8 hex digits of what went in: settings, the key's version, raw files and feedback."""
+    content = json.dumps([dataclasses.asdict(settings), key_version, sources], sort_keys=True, default=str)
     return f"{now:%Y%m%dT%H%M%SZ}-{hashlib.sha256(content.encode()).hexdigest()[:8]}"
 
 
