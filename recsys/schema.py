@@ -207,4 +207,5 @@ class FeedbackTable:
 
     OUTCOMES = "outcomes"
     IMPRESSIONS = "impressions"
-    KEY_VERSION = "recsys.key_version"  # in each file's metadata: the pseudonym key it was written under
+
+    KEY_VERSION = b"recsys.key_version"  # in each file's Parquet metadata: the key its pseudonyms are under

@@ -13,14 +13,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
 from py4j.protocol import Py4JError
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from recsys.pseudonym import Key, load_key
-from recsys.schema import SECONDS_PER_DAY, Column, FeedbackTable, InputError, Split, SplitKind, Table
+from recsys.schema import Column, FeedbackTable, InputError, Split, SplitKind, Table
 from recsys.settings import read_settings
 from spark_jobs import gate
 from spark_jobs.attributes import item_attributes, user_attributes
@@ -31,7 +30,9 @@ from spark_jobs.features.items import LOG_PRICE
 from spark_jobs.features.tables import FeatureTables, build_tables
 from spark_jobs.features.vocabulary import PriorFit
 from spark_jobs.feedback import outcomes_as_events
+from spark_jobs.keys import check_key
 from spark_jobs.metadata import describe, examples_hash, vocabularies
+from spark_jobs.observation import check_gaps, seen_days
 from spark_jobs.progress import Stages
 from spark_jobs.publish import (
     TABLES,
@@ -42,8 +43,8 @@ from spark_jobs.publish import (
     write_document,
     write_table,
 )
-from spark_jobs.settings import JobSettings, SourceTable
-from spark_jobs.sources import fingerprints, read_events, read_table
+from spark_jobs.settings import Dataset, JobSettings, SourceTable
+from spark_jobs.sources import fingerprints, local_files, read_events, read_table
 from spark_jobs.steps.clean import flag
 from spark_jobs.steps.normalise import normalise
 from spark_jobs.steps.pseudonymise import pseudonymise
@@ -77,14 +78,18 @@ def _build(settings: JobSettings, spark: SparkSession, stages: Stages) -> Path:
     dataset = settings.dataset
     root = Path(settings.features_dir) / dataset.name
     previous = latest_version(root)
-    key = _load_key(settings, previous[1] if previous else None)
-    if settings.dataset.split.kind == SplitKind.LEAVE_ONE_OUT:
-        _say(f"data set {dataset.name} has no dated split, so value targets stay empty", kind="note")
-    elif not dataset.has_value:
-        _say(f"data set {dataset.name} has no money: spend stays 0, activity is kept", kind="note")
+    key = load_key()
+    outcomes = _outcome_source(settings)
+    check_key(
+        key,
+        settings,
+        previous=previous[1] if previous else None,
+        outcome_files=local_files(outcomes.path) if outcomes else [],
+    )
+    _note_missing_targets(dataset)
     with stages("reading"):
         raw = _spread(read_events(spark, dataset))
-        lines, num_outcomes = _with_feedback(pseudonymise(normalise(raw, dataset), key), settings)
+        lines, num_outcomes = _with_feedback(pseudonymise(normalise(raw, dataset), key), outcomes)
         flagged = flag(lines, dataset, now=int(time.time())).cache()
         item_table, user_table = _attributes(settings, spark, key)
         raw_counts = gate.measure_raw(flagged)
@@ -123,14 +128,14 @@ def _build(settings: JobSettings, spark: SparkSession, stages: Stages) -> Path:
         with stages("publishing"):
             counts = _row_counts(rows, num_outcomes, folder, spark)
             now = datetime.now(tz=UTC)
-            sources = fingerprints(dataset)
+            sources = fingerprints(dataset, feedback=outcomes)
             metadata = describe(
                 settings,
                 tables=tables,
                 cuts=cuts,
                 key=key,
                 created_at=now,
-                version=_version(now, settings, sources),
+                version=_version(now, settings, sources, key_version=key.version),
                 counts=counts,
                 measured=rows.measured,
                 ties=rows.ties,
@@ -150,60 +155,26 @@ def _spread(raw: DataFrame) -> DataFrame:
     return raw.repartition(cores) if raw.rdd.getNumPartitions() < cores else raw
 
 
-def _load_key(settings: JobSettings, previous: Mapping[str, Any] | None) -> Key:
-    """The pseudonym key. InputError where it protects nobody, or where it would split every user in two."""
-    key, name = load_key(), settings.dataset.name
-    if key.is_demo and not settings.dataset.public_examples and not settings.allow_demo_key:
-        raise InputError(
-            f"data set {name} is not declared public and no key is set: its user ids would be hashed with the"
-            " demo key that everybody has; set RECSYS_HMAC_KEY(_FILE), or allow_demo_key=true"
-        )
-    versions = {"the last version of the tables": previous["pseudonym"]["key_version"] if previous else None}
-    versions["the feedback log"] = _feedback_key(settings)
-    for what, version in versions.items():
-        if version not in (None, key.version) and not settings.rotate_key:
-            raise InputError(
-                f"{what} was made with pseudonym key {version}, now it is {key.version}: every user would"
-                " count twice; set the old key, or rotate_key=true to begin anew"
-            )
-    return key
+def _note_missing_targets(dataset: Dataset) -> None:
+    """One line on stderr about the parts of value_targets that this data set cannot have."""
+    if dataset.split.kind == SplitKind.LEAVE_ONE_OUT:
+        _say(f"data set {dataset.name}: leave_one_out has no cut in time, so no value targets", kind="note")
+    elif not dataset.has_value:
+        _say(f"data set {dataset.name}: no money, so no spend; retention targets stay", kind="note")
 
 
-def _feedback_key(settings: JobSettings) -> str | None:
-    """Version of the key that the feedback log's users were pseudonymised with; None without a log."""
+def _outcome_source(settings: JobSettings) -> SourceTable | None:
+    """The outcomes that were handed back; None where there are none yet."""
     folder = Path(settings.feedback_dir) / settings.dataset.name / FeedbackTable.OUTCOMES
-    for path in sorted(folder.glob("*.parquet")):
-        stamp = (pq.read_schema(path).metadata or {}).get(FeedbackTable.KEY_VERSION.encode())
-        if stamp is not None:
-            return stamp.decode()
-    return None
+    return SourceTable(path=str(folder)) if any(folder.glob("*.parquet")) else None
 
 
-def _with_feedback(lines: DataFrame, settings: JobSettings) -> tuple[DataFrame, int]:
+def _with_feedback(lines: DataFrame, source: SourceTable | None) -> tuple[DataFrame, int]:
     """The log with the outcomes that were handed back, and how many those are."""
-    folder = Path(settings.feedback_dir) / settings.dataset.name / FeedbackTable.OUTCOMES
-    if not any(folder.glob("*.parquet")):
+    if source is None:
         return lines, 0
-    source = SourceTable(path=str(folder))
     outcomes = outcomes_as_events(read_table(lines.sparkSession, source), like=lines.columns)
-    if settings.dataset.has_time:
-        _check_no_gap(lines, outcomes, settings)
     return lines.unionByName(outcomes), outcomes.count()
-
-
-def _check_no_gap(lines: DataFrame, outcomes: DataFrame, settings: JobSettings) -> None:
-    """InputError where outcomes are much newer than the log: what happened between is not known, and would
-    be taken for silence."""
-    timestamp = F.col(Event.TIMESTAMP)
-    known = timestamp.between(1, int(time.time()) + SECONDS_PER_DAY)
-    last, newest = (frame.where(known).agg(F.max(timestamp)).first()[0] for frame in (lines, outcomes))  # type: ignore[index]
-    most_days = settings.dataset.split.window_days
-    if last is not None and newest is not None and newest - last > most_days * SECONDS_PER_DAY:
-        at_log, at_outcome = (f"{datetime.fromtimestamp(t, UTC):%Y-%m-%d}" for t in (last, newest))
-        raise InputError(
-            f"the newest outcome ({at_outcome}) lies more than split.window_days={most_days} after the last"
-            f" event of {settings.dataset.events.path} ({at_log}); hand in the log of the days between first"
-        )
 
 
 def _attributes(
@@ -238,6 +209,7 @@ def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 def _cuts(settings: JobSettings, rows: Sorted) -> Cuts | None:
     if settings.dataset.split.kind == SplitKind.LEAVE_ONE_OUT:
         return None
+    check_gaps(seen_days(rows.kept), settings.dataset)
     return find_cuts(
         settings.dataset.split,
         first_timestamp=int(rows.measured["first_timestamp"]),
@@ -305,9 +277,9 @@ def _sizes(indexed: Indexed, previous: Mapping[str, Any] | None) -> dict[str, in
     return sizes
 
 
-def _version(now: datetime, settings: JobSettings, sources: list[dict[str, Any]]) -> str:
-    """UTC time and 8 hex digits of what went in: settings and raw files."""
-    content = json.dumps([dataclasses.asdict(settings), sources], sort_keys=True, default=str)
+def _version(now: datetime, settings: JobSettings, sources: list[dict[str, Any]], *, key_version: str) -> str:
+    """UTC time and 8 hex digits of what went in: settings, the key's version, raw files and feedback."""
+    content = json.dumps([dataclasses.asdict(settings), key_version, sources], sort_keys=True, default=str)
     return f"{now:%Y%m%dT%H%M%SZ}-{hashlib.sha256(content.encode()).hexdigest()[:8]}"
 
 

@@ -78,7 +78,10 @@ class Cleaning:
 
 @dataclass(frozen=True, kw_only=True)
 class SplitSettings:
-    """`time`: the test cut as a date or as days before the end of the data. `leave_one_out` needs nothing."""
+    """`time`: the test cut as a date or as days before the end of the data. `leave_one_out` needs nothing.
+
+    `max_gap_days`: the longest time without an event that is believed; None = `window_days`.
+    """
 
     kind: str
     test_cut: str | None = None
@@ -86,6 +89,7 @@ class SplitSettings:
     window_days: int = 30
     train_every_days: int = 14
     min_train_days: int = 30
+    max_gap_days: int | None = None
     horizons_days: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -93,8 +97,13 @@ class SplitSettings:
             raise InputError(f"split.kind {self.kind!r} is not known; use time or leave_one_out")
         if self.kind == SplitKind.TIME and (self.test_cut is None) == (self.test_days_before_end is None):
             raise InputError("split needs exactly one of test_cut and test_days_before_end")
-        if min(self.window_days, self.train_every_days, self.min_train_days, *self.horizons_days, 10**9) < 1:
+        numbers = [self.window_days, self.train_every_days, self.min_train_days, self.longest_gap_days]
+        if min(*numbers, *self.horizons_days) < 1:
             raise InputError("split: days must be whole numbers from 1")
+
+    @property
+    def longest_gap_days(self) -> int:
+        return self.window_days if self.max_gap_days is None else self.max_gap_days
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,8 +185,8 @@ class JobSettings:
     features_dir: str = "features"
     feedback_dir: str = "feedback"
     window_events: int = 1024
-    rotate_key: bool = False
-    allow_demo_key: bool = False
+    rotate_key: bool = False  # go on under another pseudonym key: every user begins anew
+    allow_demo_key: bool = False  # also where the data set is not declared public
     spark: SparkSettings = field(default_factory=SparkSettings)
 
     def __post_init__(self) -> None:

@@ -21,7 +21,7 @@ HASHED_BYTES_LIMIT = 20 * 2**30
 
 def read_table(spark: SparkSession, source: SourceTable) -> DataFrame:
     """The table as Spark reads it; InputError where it is missing, unreadable or without columns."""
-    if _is_local(source.path) and not _files(source.path):
+    if _is_local(source.path) and not local_files(source.path):
         raise InputError(
             f"{source.path} does not exist or is an empty folder; mend the path in the data set's YAML"
         )
@@ -73,9 +73,9 @@ def read_events(spark: SparkSession, dataset: Dataset) -> DataFrame:
     return events.join(other, on=dataset.join.keys, how="left")
 
 
-def fingerprints(dataset: Dataset) -> list[dict[str, Any]]:
-    """Path, bytes and sha256 of every local raw file (null for remote or huge ones)."""
-    tables = [dataset.events, dataset.join]
+def fingerprints(dataset: Dataset, *, feedback: SourceTable | None = None) -> list[dict[str, Any]]:
+    """Path, bytes and sha256 of every local file read, raw or handed back (null for remote or huge ones)."""
+    tables = [dataset.events, dataset.join, feedback]
     tables += [table.source for table in (dataset.items, dataset.users) if table is not None]
     found: list[dict[str, Any]] = []
     for table in tables:
@@ -83,7 +83,7 @@ def fingerprints(dataset: Dataset) -> list[dict[str, Any]]:
             continue
         if not _is_local(table.path):
             found.append({"path": table.path, "bytes": None, "sha256": None})
-        for file in _files(table.path) if _is_local(table.path) else []:
+        for file in local_files(table.path) if _is_local(table.path) else []:
             size = file.stat().st_size
             digest = _sha256(file) if size <= HASHED_BYTES_LIMIT else None
             found.append({"path": str(file), "bytes": size, "sha256": digest})
@@ -94,7 +94,7 @@ def _is_local(path: str) -> bool:
     return "://" not in path or path.startswith("file://")
 
 
-def _files(path: str) -> list[Path]:
+def local_files(path: str) -> list[Path]:
     """The files that `path` (a file, a folder or a glob) stands for, without hidden ones."""
     files: list[Path] = []
     for match in sorted(glob.glob(path.removeprefix("file://"))):

@@ -20,8 +20,6 @@ import pyarrow.parquet as pq
 
 from recsys.schema import FeedbackTable, InputError
 
-KEY_VERSION_METADATA = FeedbackTable.KEY_VERSION.encode()
-
 
 @dataclass(frozen=True)
 class Appended:
@@ -54,7 +52,7 @@ def read_log(folder: Path, schema: pa.Schema, *, key_version: str) -> pa.Table:
     for path in sorted(folder.glob("*.parquet")):
         try:
             part = pq.read_table(path, partitioning=None)
-            written_under = (part.schema.metadata or {}).get(KEY_VERSION_METADATA, b"").decode()
+            written_under = (part.schema.metadata or {}).get(FeedbackTable.KEY_VERSION, b"").decode()
             parts.append(part.select(schema.names).cast(schema))
         except (pa.ArrowInvalid, pa.ArrowKeyError, KeyError, OSError) as error:
             reason = str(error).splitlines()[0]
@@ -89,7 +87,7 @@ def _distinct(table: pa.Table) -> pa.Table:
 
 def _write(table: pa.Table, folder: Path, key_version: str) -> Path:
     """A file of the rows, complete or not there at all."""
-    table = table.replace_schema_metadata({KEY_VERSION_METADATA: key_version.encode()})
+    table = table.replace_schema_metadata({FeedbackTable.KEY_VERSION: key_version.encode()})
     unfinished = folder / f".unfinished-{os.getpid()}"
     try:
         pq.write_table(table, unfinished, compression="zstd")

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import csv
-import dataclasses
 import json
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -114,45 +112,3 @@ def test_a_second_file_is_joined_and_both_are_fingerprinted(spark: Any, tmp_path
     wrong = shop.dataset(lines, join=SourceTable(path=str(lines), keys=["basket"]))
     with pytest.raises(InputError, match=r"join.keys: .*lines.parquet has no column 'basket'"):
         read_events(spark, wrong)
-
-
-def test_the_demo_key_is_for_public_data_only(
-    spark: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("RECSYS_HMAC_KEY", raising=False)
-    monkeypatch.delenv("RECSYS_HMAC_KEY_FILE", raising=False)
-    settings = shop.settings(tmp_path / "none", tmp_path, public_examples=False)
-    with pytest.raises(InputError, match="demo key that everybody has; set RECSYS_HMAC_KEY"):
-        job.build(settings, spark)
-    for ready in (dataclasses.replace(settings, allow_demo_key=True), settings):
-        with pytest.raises(InputError, match="none"):  # the raw file is the next thing to be missed
-            job.build(ready, spark)
-        monkeypatch.setenv("RECSYS_HMAC_KEY", "top secret")
-
-
-def test_another_key_than_before_is_refused(
-    spark: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    settings = shop.settings(tmp_path / "none", tmp_path)
-    old = {"pseudonym": {"key_version": "old"}}
-    with pytest.raises(InputError, match="last version of the tables was made with pseudonym key old"):
-        job._load_key(settings, old)
-    assert job._load_key(dataclasses.replace(settings, rotate_key=True), old).is_demo
-    log = tmp_path / "feedback" / "shop" / "outcomes"
-    log.mkdir(parents=True)
-    stamped = pa.table({"x": [1]}).replace_schema_metadata({"recsys.key_version": "other"})
-    pq.write_table(stamped, log / "one.parquet")
-    with pytest.raises(InputError, match="feedback log was made with pseudonym key other"):
-        job._load_key(settings, None)
-
-
-def test_outcomes_long_after_the_log_are_refused(spark: Any, tmp_path: Path) -> None:
-    settings = shop.settings(tmp_path / "raw.parquet", tmp_path)
-
-    def at(day: float) -> Any:
-        return spark.createDataFrame([(int(day * 86_400),)], "timestamp long")
-
-    job._check_no_gap(at(100), at(115), settings)
-    with pytest.raises(InputError, match=r"newest outcome \(1970-04-27\) .* last event of .* \(1970-04-11\)"):
-        job._check_no_gap(at(100), at(116.5), settings)
-    job._check_no_gap(at(100), at(300_000), settings)  # in the future: a matter of the quarantine

@@ -6,19 +6,22 @@ import dataclasses
 import hashlib
 import hmac
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 
-from recsys.schema import Column, InputError, Split, Table
+from recsys.schema import Column, FeedbackTable, InputError, Split, Table
 from spark_jobs import job
 from spark_jobs.features.cuts import Cuts
 from spark_jobs.features.vocabulary import PriorFit
 from spark_jobs.gate import QualityError
+from spark_jobs.settings import EventColumns, SplitSettings
 from tests.spark_jobs import shop
 
+VIEWS = EventColumns(user_id="user", item_id="item", timestamp="moment", event_type="'purchase'")
 TEST_CUT, VALIDATION_CUT = shop.seconds(90), shop.seconds(75)
 
 
@@ -202,6 +205,7 @@ def test_nothing_after_the_cut_changes_what_was_known_at_it(
         shop.line("u1", "A", 91, quantity=50, price=99.0, text="WHOLLY OTHER TEXT", country="DE"),
         shop.line("u2", "B", 92, quantity=-2, price=3.0, invoice="C7"),  # bought on day 64.5
         shop.line("new", "E", 93, text="NEW THING"),
+        shop.line("u2", "B", 106),  # so that the log pauses no longer than it may
         shop.line("u2", "B", 119, price=0.5),
     ]
     before = [line for line in lines if line["moment"] is None or line["moment"] <= shop.at(90)]
@@ -241,6 +245,8 @@ def test_indices_survive_the_next_run_and_feedback_joins_once(
     metadata = json.loads((second / Table.METADATA).read_text())
     assert metadata["num_users"] == 5
     assert metadata["row_counts"]["feedback_outcomes"] == 1
+    sources = [Path(source["path"]).name for source in metadata["sources"]]
+    assert sources == ["raw.parquet", "one.parquet", "two.parquet"]
     last = max(
         (row for row in rows(second, Table.HISTORIES) if row[Column.USER_INDEX] == 1),
         key=lambda row: row[Column.WINDOW_INDEX],
@@ -264,13 +270,43 @@ def test_a_fit_on_later_events_is_not_gone_on_from(version: Path, capsys: pytest
     assert job._prior_fit(None, at) == PriorFit()
 
 
+@pytest.mark.parametrize(
+    ("changes", "shown"),
+    [
+        ({}, ""),
+        ({"split": SplitSettings(kind="leave_one_out")}, "note: data set shop: leave_one_out has no cut in"),
+        ({"columns": VIEWS}, "note: data set shop: no money, so no spend; retention targets stay"),
+    ],
+)
+def test_the_targets_a_data_set_cannot_have_are_told(
+    changes: dict[str, Any], shown: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job._note_missing_targets(shop.dataset(Path("raw.parquet"), **changes))
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == bool(shown)
+    assert "".join(lines).startswith(shown)
+
+
+def test_the_version_tells_what_went_in(folder: Path) -> None:
+    settings, now = shop.settings(folder / "raw.parquet", folder), datetime(2024, 5, 1, tzinfo=UTC)
+    plain = job._version(now, settings, [{"sha256": "a"}], key_version="1")
+    assert plain.startswith("20240501T000000Z-")
+    assert plain == job._version(now, settings, [{"sha256": "a"}], key_version="1")
+    others = [
+        job._version(now, settings, [{"sha256": "a"}], key_version="2"),
+        job._version(now, settings, [{"sha256": "a"}, {"sha256": "outcomes"}], key_version="1"),
+    ]
+    assert len({plain, *others}) == 3
+
+
 def write_outcomes(outcomes: list[dict[str, Any]], path: Path) -> None:
     import pyarrow as pa
 
     path.parent.mkdir(parents=True, exist_ok=True)
     text, whole = pa.string(), pa.int64()
     kinds = [text, text, text, text, whole, pa.float64(), text]
-    schema = pa.schema(list(zip(outcomes[0], kinds, strict=True)))
+    metadata = {FeedbackTable.KEY_VERSION: b"demo-1"}
+    schema = pa.schema(list(zip(outcomes[0], kinds, strict=True)), metadata=metadata)
     pq.write_table(pa.Table.from_pylist(outcomes, schema=schema), path)
 
 

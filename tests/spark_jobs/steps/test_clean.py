@@ -16,6 +16,7 @@ SCHEMA = (
     "user_key string, item_id string, event_type string, timestamp long, order_id string,"
     " quantity double, unit_price double, value double, text string"
 )
+NOW = 1_000
 GOOD = ("u", "a", "purchase", 100, "1", 2.0, 3.0, 6.0, "t")
 
 
@@ -72,8 +73,8 @@ def test_equal_lines_become_one_and_nearly_equal_ones_stay(spark: Any) -> None:
     assert len({row["event_id"] for row in kept.collect()}) == 3
 
 
-@pytest.mark.parametrize("timestamp", [0, 5])
-def test_without_time_positions_start_at_zero(spark: Any, timestamp: int) -> None:
+@pytest.mark.parametrize("timestamp", [0, NOW + 1])
+def test_without_time_positions_start_at_zero_and_are_never_in_the_future(spark: Any, timestamp: int) -> None:
     from spark_jobs.settings import SplitSettings
 
     without = {"has_time": False, "split": SplitSettings(kind="leave_one_out")}
