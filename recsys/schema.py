@@ -40,6 +40,7 @@ class Table:
     HISTORIES = "histories"
     EXAMPLES = "examples"
     VALUE_TARGETS = "value_targets"
+    IMPRESSIONS = "impressions"  # what was shown, as handed back, and what came of it
 
     LATEST = "latest"  # symlink beside the versions, switched by rename
 
@@ -161,6 +162,16 @@ class Impression:
         CANDIDATES_HASH,
         TIMESTAMP,
     )
+
+
+class Response:
+    """Columns that the table of impressions has beside those of Impression: what followed a slot."""
+
+    NUM_OUTCOMES = "num_outcomes"  # int32, outcomes of this user, slate and item from the impression on
+    VALUE = "outcome_value"  # float64, their money; 0 without any
+    FIRST_AT = "first_outcome_at"  # int64, null without any
+
+    ALL = (NUM_OUTCOMES, VALUE, FIRST_AT)
 
 
 class Outcome:

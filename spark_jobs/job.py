@@ -19,7 +19,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from recsys.pseudonym import Key, load_key
-from recsys.schema import Column, FeedbackTable, InputError, Split, SplitKind, Table
+from recsys.schema import Column, FeedbackTable, InputError, Outcome, Response, Split, SplitKind, Table
 from recsys.settings import read_settings
 from spark_jobs import gate
 from spark_jobs.attributes import item_attributes, user_attributes
@@ -29,7 +29,7 @@ from spark_jobs.features.indices import Indexed, Prior, index_events
 from spark_jobs.features.items import LOG_PRICE
 from spark_jobs.features.tables import FeatureTables, build_tables
 from spark_jobs.features.vocabulary import PriorFit
-from spark_jobs.feedback import outcomes_as_events
+from spark_jobs.feedback import impressions_with_responses, outcomes_as_events
 from spark_jobs.keys import check_key
 from spark_jobs.metadata import describe, examples_hash, vocabularies
 from spark_jobs.observation import check_gaps, seen_days
@@ -79,17 +79,21 @@ def _build(settings: JobSettings, spark: SparkSession, stages: Stages) -> Path:
     root = Path(settings.features_dir) / dataset.name
     previous = latest_version(root)
     key = load_key()
-    outcomes = _outcome_source(settings)
+    outcomes = _handed_back(settings, FeedbackTable.OUTCOMES)
+    impressions = _handed_back(settings, FeedbackTable.IMPRESSIONS)
     check_key(
         key,
         settings,
         previous=previous[1] if previous else None,
-        outcome_files=local_files(outcomes.path) if outcomes else [],
+        log_files=[file for log in (outcomes, impressions) if log for file in local_files(log.path)],
     )
     _note_missing_targets(dataset)
     with stages("reading"):
         raw = _spread(read_events(spark, dataset))
-        lines, num_outcomes = _with_feedback(pseudonymise(normalise(raw, dataset), key), outcomes)
+        lines = pseudonymise(normalise(raw, dataset), key)
+        told = read_table(spark, outcomes) if outcomes else None
+        if told is not None:
+            lines = lines.unionByName(outcomes_as_events(told, like=lines.columns))
         flagged = flag(lines, dataset, now=int(time.time())).cache()
         item_table, user_table = _attributes(settings, spark, key)
         raw_counts = gate.measure_raw(flagged)
@@ -122,13 +126,15 @@ def _build(settings: JobSettings, spark: SparkSession, stages: Stages) -> Path:
             quarantine = rows.quarantine.select(
                 Event.REASON, *[name for name in rows.quarantine.columns if name != Event.REASON]
             )
-            frames = {Table.QUARANTINE: quarantine, **_frames(tables)}
+            shown = read_table(spark, impressions) if impressions else None
+            responses = impressions_with_responses(shown, told, spark=spark)
+            frames = {Table.QUARANTINE: quarantine, **_frames(tables), Table.IMPRESSIONS: responses}
             for name in TABLES:
                 write_table(frames[name], folder, name)
         with stages("publishing"):
-            counts = _row_counts(rows, num_outcomes, folder, spark)
+            counts = _row_counts(rows, told, folder, spark)
             now = datetime.now(tz=UTC)
-            sources = fingerprints(dataset, feedback=outcomes)
+            sources = fingerprints(dataset, feedback=(outcomes, impressions))
             metadata = describe(
                 settings,
                 tables=tables,
@@ -163,18 +169,10 @@ def _note_missing_targets(dataset: Dataset) -> None:
         _say(f"data set {dataset.name}: no money, so no spend; retention targets stay", kind="note")
 
 
-def _outcome_source(settings: JobSettings) -> SourceTable | None:
-    """The outcomes that were handed back; None where there are none yet."""
-    folder = Path(settings.feedback_dir) / settings.dataset.name / FeedbackTable.OUTCOMES
+def _handed_back(settings: JobSettings, log: str) -> SourceTable | None:
+    """A log of what was handed back; None where there is nothing yet."""
+    folder = Path(settings.feedback_dir) / settings.dataset.name / log
     return SourceTable(path=str(folder)) if any(folder.glob("*.parquet")) else None
-
-
-def _with_feedback(lines: DataFrame, source: SourceTable | None) -> tuple[DataFrame, int]:
-    """The log with the outcomes that were handed back, and how many those are."""
-    if source is None:
-        return lines, 0
-    outcomes = outcomes_as_events(read_table(lines.sparkSession, source), like=lines.columns)
-    return lines.unionByName(outcomes), outcomes.count()
 
 
 def _attributes(
@@ -254,15 +252,30 @@ def _frames(tables: FeatureTables) -> dict[str, DataFrame]:
     }
 
 
-def _row_counts(rows: Sorted, num_outcomes: int, folder: Path, spark: SparkSession) -> dict[str, int]:
+def _row_counts(rows: Sorted, told: DataFrame | None, folder: Path, spark: SparkSession) -> dict[str, int]:
     counts = {
         "rows_in": int(rows.measured["rows_in"]),
         "rows_kept": int(rows.measured["rows_kept"]),
         "quarantined": sum(rows.quarantined.values()),
         "duplicates": int(rows.measured["duplicates"]),
-        "feedback_outcomes": num_outcomes,
+        **_outcome_counts(told, spark.read.parquet(_uri(folder / Table.IMPRESSIONS))),
     }
     return counts | {name: spark.read.parquet(_uri(folder / name)).count() for name in TABLES}
+
+
+def _outcome_counts(told: DataFrame | None, responses: DataFrame) -> dict[str, int]:
+    """Outcomes handed back; those that name a slate; those of them that follow an impression of the log."""
+    names = ("feedback_outcomes", "outcomes_of_a_slate", "outcomes_of_an_impression")
+    if told is None:
+        return dict.fromkeys(names, 0)
+    one = told.dropDuplicates([Outcome.OUTCOME_ID])
+    total, with_slate = one.agg(F.count("*"), F.count(Outcome.SLATE_ID)).first()  # type: ignore[misc]
+    matched = responses.agg(F.sum(Response.NUM_OUTCOMES)).first()[0] or 0  # type: ignore[index]
+    if matched < with_slate:
+        _say(
+            f"{with_slate - matched:,} of {with_slate:,} outcomes of a slate follow no impression handed back"
+        )
+    return dict(zip(names, (total, with_slate, matched), strict=True))
 
 
 def _sizes(indexed: Indexed, previous: Mapping[str, Any] | None) -> dict[str, int]:

@@ -15,7 +15,7 @@ from spark_jobs.settings import JobSettings
 
 
 def check_key(
-    key: Key, settings: JobSettings, *, previous: Mapping[str, Any] | None, outcome_files: Iterable[Path]
+    key: Key, settings: JobSettings, *, previous: Mapping[str, Any] | None, log_files: Iterable[Path]
 ) -> None:
     """InputError where the key protects nobody, or is not the one of the last tables and of the feedback log.
 
@@ -36,7 +36,7 @@ def check_key(
             f" {key.version!r}; set RECSYS_HMAC_KEY to the key they were made with, or rotate_key=true to let"
             " every user begin anew"
         )
-    for file in outcome_files:
+    for file in log_files:
         version = _key_version(file)
         if version != key.version:
             raise InputError(

@@ -24,6 +24,7 @@ TABLES = (
     Table.HISTORIES,
     Table.EXAMPLES,
     Table.VALUE_TARGETS,
+    Table.IMPRESSIONS,
 )
 
 

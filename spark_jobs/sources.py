@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import hashlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -73,9 +74,9 @@ def read_events(spark: SparkSession, dataset: Dataset) -> DataFrame:
     return events.join(other, on=dataset.join.keys, how="left")
 
 
-def fingerprints(dataset: Dataset, *, feedback: SourceTable | None = None) -> list[dict[str, Any]]:
+def fingerprints(dataset: Dataset, *, feedback: Iterable[SourceTable | None] = ()) -> list[dict[str, Any]]:
     """Path, bytes and sha256 of every local file read, raw or handed back (null for remote or huge ones)."""
-    tables = [dataset.events, dataset.join, feedback]
+    tables = [dataset.events, dataset.join, *feedback]
     tables += [table.source for table in (dataset.items, dataset.users) if table is not None]
     found: list[dict[str, Any]] = []
     for table in tables:

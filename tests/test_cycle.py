@@ -111,6 +111,8 @@ def test_the_cycle_goes_round_twice(place: Path) -> None:
     assert after["split"]["cuts"]["validation"] == before["split"]["cuts"]["validation"] + 7 * 86_400
     assert before["row_counts"]["feedback_outcomes"] == 0
     assert after["row_counts"]["feedback_outcomes"] == len(bought)
+    assert after["row_counts"]["outcomes_of_an_impression"] == len(bought)
+    assert after["row_counts"][Table.IMPRESSIONS] == pq.read_metadata(first_slates).num_rows
     shown = [row for row in pq.read_table(first_slates).to_pylist() if row[Impression.SLOT] == 1]
     taken = {(row[Impression.USER_KEY], row[Impression.ITEM_INDEX]) for row in shown}
     assert taken <= purchases(version, bought[0][Outcome.TIMESTAMP])

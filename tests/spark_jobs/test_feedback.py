@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from recsys.schema import InputError
-from spark_jobs.feedback import outcomes_as_events
+from recsys.schema import Impression, InputError, Response
+from spark_jobs.feedback import impressions_with_responses, outcomes_as_events
 
 LOG = (
     "outcome_id string, user_key string, item_id string, event_type string, timestamp long, value double,"
@@ -40,3 +40,47 @@ def test_a_log_without_a_column_is_refused(spark: Any) -> None:
     frame = spark.createDataFrame([("o1",)], "outcome_id string")
     with pytest.raises(InputError, match="no column 'user_key'"):
         outcomes_as_events(frame, like=LIKE)
+
+
+SHOWN = (
+    "policy_version string, slate_id string, user_key string, item_index int, item_id string, slot int,"
+    " score float, temperature float, propensity double, is_deterministic boolean, candidates_hash string,"
+    " timestamp long"
+)
+
+
+def impression(slate: str, slot: int, item: str, user: str = "k") -> tuple[Any, ...]:
+    return ("p", slate, user, 1, item, slot, 0.5, 1.0, 0.25, False, "h", 10)
+
+
+def test_impressions_learn_what_followed_them(spark: Any) -> None:
+    shown = spark.createDataFrame(
+        [impression("s", 1, "a"), impression("s", 2, "b"), impression("s", 2, "b")], SHOWN
+    )
+    outcomes = spark.createDataFrame(
+        [
+            ("o1", "k", "a", "view", 11, None, "s"),
+            ("o2", "k", "a", "purchase", 12, 2.5, "s"),
+            ("o2", "k", "a", "purchase", 12, 2.5, "s"),  # handed in twice
+            ("o3", "k", "b", "purchase", 9, 7.0, "s"),  # before it was shown
+            ("o4", "other", "b", "purchase", 12, 7.0, "s"),  # somebody else's slate
+            ("o5", "k", "b", "purchase", 12, 7.0, None),  # followed no slate
+        ],
+        LOG,
+    )
+    found = impressions_with_responses(shown, outcomes, spark=spark).orderBy("slot").collect()
+    told = [(row.slot, row.num_outcomes, row.outcome_value, row.first_outcome_at) for row in found]
+    assert told == [(1, 2, 2.5, 11), (2, 0, 0.0, None)]
+    assert all(row.propensity == 0.25 and row.user_key == "k" for row in found)
+
+
+def test_without_logs_the_table_of_impressions_is_empty_and_has_its_columns(spark: Any) -> None:
+    found = impressions_with_responses(None, None, spark=spark)
+    assert found.columns == [*Impression.ALL, *Response.ALL]
+    assert found.count() == 0
+
+
+def test_impressions_without_a_column_are_refused(spark: Any) -> None:
+    frame = spark.createDataFrame([("s",)], "slate_id string")
+    with pytest.raises(InputError, match="no column 'policy_version'"):
+        impressions_with_responses(frame, None, spark=spark)

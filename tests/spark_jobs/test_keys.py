@@ -39,36 +39,36 @@ def outcome_file(path: Path, version: str | None) -> Path:
 
 def test_the_demo_key_is_for_public_data_or_on_demand(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"shop is not declared public .* set RECSYS_HMAC_KEY"):
-        check_key(DEMO, settings(tmp_path), previous=None, outcome_files=[])
+        check_key(DEMO, settings(tmp_path), previous=None, log_files=[])
     for allowed in (settings(tmp_path, public=True), settings(tmp_path, allow_demo_key=True)):
-        check_key(DEMO, allowed, previous=None, outcome_files=[])
-    check_key(KEY, settings(tmp_path), previous=None, outcome_files=[])
+        check_key(DEMO, allowed, previous=None, log_files=[])
+    check_key(KEY, settings(tmp_path), previous=None, log_files=[])
 
 
 @pytest.mark.parametrize(("before", "now"), [("demo-1", KEY), ("v2", DEMO), ("v1", KEY)])
 def test_the_key_of_the_last_tables_goes_on(tmp_path: Path, before: str, now: Key) -> None:
     plain = settings(tmp_path, public=True)
-    check_key(now, plain, previous=made_under(now.version), outcome_files=[])
+    check_key(now, plain, previous=made_under(now.version), log_files=[])
     with pytest.raises(InputError, match=f"'{before}', the current key is '{now.version}'.*rotate_key"):
-        check_key(now, plain, previous=made_under(before), outcome_files=[])
+        check_key(now, plain, previous=made_under(before), log_files=[])
     check_key(
-        now, settings(tmp_path, public=True, rotate_key=True), previous=made_under(before), outcome_files=[]
+        now, settings(tmp_path, public=True, rotate_key=True), previous=made_under(before), log_files=[]
     )
 
 
 @pytest.mark.parametrize("version", ["v1", None])
 def test_the_key_of_the_feedback_log_goes_on(tmp_path: Path, version: str | None) -> None:
     same, other = outcome_file(tmp_path / "a.parquet", "v2"), outcome_file(tmp_path / "b.parquet", version)
-    check_key(KEY, settings(tmp_path), previous=made_under("v2"), outcome_files=[same])
+    check_key(KEY, settings(tmp_path), previous=made_under("v2"), log_files=[same])
     with pytest.raises(InputError, match=rf"b\.parquet holds pseudonyms under key version '{version or ''}'"):
-        check_key(KEY, settings(tmp_path), previous=made_under("v2"), outcome_files=[same, other])
-    check_key(KEY, settings(tmp_path, rotate_key=True), previous=made_under("v1"), outcome_files=[other])
+        check_key(KEY, settings(tmp_path), previous=made_under("v2"), log_files=[same, other])
+    check_key(KEY, settings(tmp_path, rotate_key=True), previous=made_under("v1"), log_files=[other])
 
 
 def test_a_torn_file_of_the_feedback_log_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.parquet").write_bytes(b"PAR1")
     with pytest.raises(InputError, match=r"a\.parquet cannot be read .*; restore it from a backup"):
-        check_key(KEY, settings(tmp_path), previous=None, outcome_files=[tmp_path / "a.parquet"])
+        check_key(KEY, settings(tmp_path), previous=None, log_files=[tmp_path / "a.parquet"])
 
 
 def test_a_run_under_another_key_publishes_nothing(
