@@ -52,7 +52,6 @@ def describe(
         "public_examples": dataset.public_examples,
         "filter_seen": dataset.filter_seen,
         "currency": dataset.currency,
-        "uses_request_time": False,
         "event_types": dataset.event_type_index,
         "target_event_types": dataset.target_event_types,
         "num_items": num_items,

@@ -135,7 +135,10 @@ def _protocol(
         "fit_until": bundle.trained_on["fit_until"],
         "learned_until": learned_until,
         "filter_seen": bool(metadata["filter_seen"]),
-        "uses_request_time": bool(metadata["uses_request_time"]),
+        "uses_request_time": False,  # no user vector knows how long ago the last event was
+        "dated_facts": "popularity of items up to the cut, for the model and the baselines"
+        if tables.is_time_split
+        else None,
         "split_hash": metadata["split"]["hash"],
         "tie_key": metadata["tie_key"],
         "catalogue": "all items known at the cut; cold items are ranked among themselves",
