@@ -32,6 +32,7 @@ from recsys.nn.value_heads import ValueHeadsConfig
 from recsys.schema import Column, InputError
 
 FORMAT = 3
+CHAMPION = "champion"  # the link to the bundle that serves
 _BUNDLE, _ITEMS, _CARD = "bundle.json", "items.parquet", "MODEL_CARD.md"
 _ID_TABLE, _ITEM_BIAS = "item_tower.lookup.weight", "item_bias.weight"
 _ROWS_PER_SHARD = 1_000_000
@@ -105,6 +106,23 @@ def _shards(model: UserModel) -> Iterator[tuple[str, dict[str, torch.Tensor]]]:
     for k, start in enumerate(range(0, num_rows, _ROWS_PER_SHARD)):
         rows = model.item_tower.lookup.rows(start, min(start + _ROWS_PER_SHARD, num_rows))
         yield f"weights-items-{k:05d}.safetensors", {_ID_TABLE: rows.contiguous()}
+
+
+def bundle_folder(models_dir: Path, name: str) -> Path:
+    """Where the bundle of this name lies; InputError that lists those there are, or says how a champion is
+    made.
+    """
+    folder = models_dir / name
+    if (folder / _BUNDLE).is_file():
+        return folder
+    there = sorted(path.parent.name for path in models_dir.glob(f"*/{_BUNDLE}"))
+    if name == CHAMPION and there:
+        raise InputError(
+            f"{models_dir} has no champion yet; make one: python -m recsys promote dataset={models_dir.name} "
+            f"challenger=NAME, of {', '.join(there)}"
+        )
+    listed = f"there are {', '.join(there)}" if there else "train one with `python train.py`"
+    raise InputError(f"there is no bundle {name!r} in {models_dir}; {listed}")
 
 
 def load_bundle(path: str | Path) -> Bundle:

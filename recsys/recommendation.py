@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from recsys.bundle import Bundle
-from recsys.bundle_fit import catalogue_for, check_fit
+from recsys.bundle_fit import catalogue_for, check_fit, check_unseen
 from recsys.data.cut_features import CutScaler
 from recsys.data.tables import CutTable, FeatureTables, Items
 from recsys.evaluation.scoring import ScoredUsers, item_vectors, score_users
@@ -65,6 +65,7 @@ def recommend(
     tables do not fit.
     """
     check_fit(bundle, tables)
+    check_unseen(bundle, tables, at)
     assert top_k >= 1
     table, items = with_anyone(tables.at_cut(split=at)), tables.items(at)
     catalogue = catalogue_for(bundle, tables, at)

@@ -17,11 +17,12 @@ def main(cfg: Any) -> None:
     """Build and publish the feature tables of one data set."""
     from omegaconf import OmegaConf
 
-    settings = read_settings(JobSettings, OmegaConf.to_container(cfg, resolve=True))  # type: ignore[arg-type]
-    from spark_jobs.job import build
+    settings = read_settings(JobSettings, OmegaConf.to_container(cfg, resolve=True), where="")  # type: ignore[arg-type]
+    from spark_jobs.job import build, checked_key
     from spark_jobs.session import start_session
 
     started = time.monotonic()
+    checked_key(settings)
     spark = start_session(settings.spark)
     try:
         version = build(settings, spark, show_progress=True)

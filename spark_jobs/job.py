@@ -78,15 +78,9 @@ def _build(settings: JobSettings, spark: SparkSession, stages: Stages) -> Path:
     dataset = settings.dataset
     root = Path(settings.features_dir) / dataset.name
     previous = latest_version(root)
-    key = load_key()
+    key = checked_key(settings)
     outcomes = _handed_back(settings, FeedbackTable.OUTCOMES)
     impressions = _handed_back(settings, FeedbackTable.IMPRESSIONS)
-    check_key(
-        key,
-        settings,
-        previous=previous[1] if previous else None,
-        log_files=[file for log in (outcomes, impressions) if log for file in local_files(log.path)],
-    )
     _note_missing_targets(dataset)
     with stages("reading"):
         raw = _spread(read_events(spark, dataset))
@@ -153,6 +147,20 @@ def _build(settings: JobSettings, spark: SparkSession, stages: Stages) -> Path:
             write_document(vocabularies(tables), folder, Table.VOCABULARIES)
             write_document(gate.report(checks, rows.quarantined, counts), folder, Table.QUALITY)
             return publish(folder, metadata["version"])
+
+
+def checked_key(settings: JobSettings) -> Key:
+    """The pseudonym key; InputError where it must not be used (`keys.check_key`). Needs no Spark."""
+    key = load_key()
+    previous = latest_version(Path(settings.features_dir) / settings.dataset.name)
+    logs = [_handed_back(settings, name) for name in (FeedbackTable.OUTCOMES, FeedbackTable.IMPRESSIONS)]
+    check_key(
+        key,
+        settings,
+        previous=previous[1] if previous else None,
+        log_files=[file for log in logs if log for file in local_files(log.path)],
+    )
+    return key
 
 
 def _spread(raw: DataFrame) -> DataFrame:

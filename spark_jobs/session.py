@@ -75,13 +75,20 @@ def _quiet_java() -> Iterator[None]:
         except Exception as error:
             scratch.seek(0)
             lines = scratch.read().decode(errors="replace").strip().splitlines()
-            said = lines[-1] if lines else type(error).__name__
             raise InputError(
-                f"Spark did not start ({said}); see that Java {OLDEST_JAVA}+ runs here"
+                f"Spark did not start ({_cause(lines) or type(error).__name__}); see that Java {OLDEST_JAVA}+"
+                " runs here and that spark.master, spark.driver_memory and spark.java_options suit it"
             ) from error
         finally:
             os.dup2(screen, 2)
             os.close(screen)
+
+
+def _cause(lines: list[str]) -> str:
+    """The first line of a stack trace or of what Java says, not a frame of it."""
+    told = [line.strip() for line in lines if not line.strip().startswith(("at ", "..."))]
+    errors = [line for line in told if "Exception" in line or "rror" in line or "nvalid" in line]
+    return (errors or told or [""])[0]
 
 
 def pin(frame: DataFrame) -> DataFrame:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 from recsys.schema import EventType, InputError, SplitKind
@@ -100,6 +101,10 @@ class SplitSettings:
         numbers = [self.window_days, self.train_every_days, self.min_train_days, self.longest_gap_days]
         if min(*numbers, *self.horizons_days) < 1:
             raise InputError("split: days must be whole numbers from 1")
+        if self.kind == SplitKind.TIME and not self.horizons_days:
+            raise InputError("split.horizons_days names no days; give at least one, like [7, 30]")
+        if any(later <= earlier for earlier, later in pairwise(self.horizons_days)):
+            raise InputError(f"split.horizons_days {self.horizons_days} must rise, none twice")
 
     @property
     def longest_gap_days(self) -> int:
@@ -174,6 +179,10 @@ class SparkSettings:
     checkpoint_dir: str | None = None
     java_options: str = ""
     conf: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.shuffle_partitions is not None and self.shuffle_partitions < 1:
+            raise InputError("spark.shuffle_partitions must be at least 1, or null to leave it to Spark")
 
 
 @dataclass(frozen=True, kw_only=True)

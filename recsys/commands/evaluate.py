@@ -5,11 +5,13 @@ from __future__ import annotations
 import csv
 import datetime
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from recsys.disk import whole_file
 from recsys.entry import hydra_command
+from recsys.settings import read_own
 
 
 def evaluate_and_report(*, bundle_dir: Path, tables: Any, split: str, output: Path | None) -> None:
@@ -75,15 +77,33 @@ def training_curves(path: Path) -> dict[str, list[tuple[float, float]]]:
     return curves
 
 
+@dataclass(frozen=True, kw_only=True)
+class EvaluateSettings:
+    """The settings of conf/evaluate.yaml that belong to no group."""
+
+    version: str
+    bundle: str
+    split: str
+    features_dir: str
+    models_dir: str
+    cache_dir: str
+    output_dir: str | None = None
+
+
 @hydra_command("evaluate")
 def main(cfg: Any) -> None:
+    from omegaconf import OmegaConf
+
+    from recsys.bundle import bundle_folder
     from recsys.data.tables import FeatureTables, resolve_tables
 
-    tables_dir = resolve_tables(features_dir=cfg.features_dir, dataset=cfg.dataset.name, version=cfg.version)
-    tables = FeatureTables(tables_dir=tables_dir, cache_dir=cfg.cache_dir)
+    given: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
+    settings = read_own(EvaluateSettings, given)
+    dataset = cfg.dataset.name
+    tables_dir = resolve_tables(features_dir=settings.features_dir, dataset=dataset, version=settings.version)
     evaluate_and_report(
-        bundle_dir=Path(cfg.models_dir) / cfg.dataset.name / cfg.bundle,
-        tables=tables,
-        split=cfg.split,
-        output=Path(cfg.output_dir) if cfg.output_dir else None,
+        bundle_dir=bundle_folder(Path(settings.models_dir) / dataset, settings.bundle),
+        tables=FeatureTables(tables_dir=tables_dir, cache_dir=settings.cache_dir),
+        split=settings.split,
+        output=Path(settings.output_dir) if settings.output_dir else None,
     )

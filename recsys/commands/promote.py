@@ -150,6 +150,8 @@ def main(cfg: Any) -> None:
     rules = read_settings(PromotionRules, given["rules"], where="rules")
     models_dir = Path(typed.models_dir) / cfg.dataset.name
     if typed.rollback:
+        if typed.challenger:
+            raise InputError("rollback=true takes no challenger; leave out one of the two")
         now, before = roll_back(models_dir)
         print(f"champion: {now} (was {before})")
         return

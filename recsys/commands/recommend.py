@@ -102,7 +102,7 @@ def occasion(shown_at: str | None, tables: FeatureTables, at: str) -> int:
 def main(cfg: Any) -> None:
     from omegaconf import OmegaConf
 
-    from recsys.bundle import load_bundle
+    from recsys.bundle import bundle_folder, load_bundle
     from recsys.data.tables import FeatureTables, resolve_tables
     from recsys.policy.impressions import impression_table
     from recsys.policy.slates import PolicyConfig
@@ -115,7 +115,7 @@ def main(cfg: Any) -> None:
         features_dir=settings.features_dir, dataset=cfg.dataset.name, version=settings.version
     )
     tables = FeatureTables(tables_dir=tables_dir, cache_dir=settings.cache_dir)
-    bundle = load_bundle(Path(settings.models_dir) / cfg.dataset.name / settings.bundle)
+    bundle = load_bundle(bundle_folder(Path(settings.models_dir) / cfg.dataset.name, settings.bundle))
     shown_at = occasion(settings.shown_at, tables, settings.at)
     found = recommend(
         bundle=bundle,

@@ -78,7 +78,10 @@ def evaluate_bundle(
         notes.append("value parts are off: the data set has an order of events but no time and no money")
     else:
         if not heads.config.has_value:
-            notes.append("value parts are off: the data set has no money; retention and conversion stay on")
+            notes.append(
+                "value parts are off: the data set has no money; retention stays on, and conversion where "
+                "there are purchases"
+            )
         value = value_figures(
             table=table,
             estimates=estimates,

@@ -107,7 +107,7 @@ def _baselines(
         purchases = BgNbdPurchases(interactions=interactions)
         chance[purchases.name] = purchases.probability_of_purchase(horizons_days)
     except InputError as error:
-        notes.append(f"retention and value stand without BG/NBD: {error}")
+        notes.append(f"retention and value stand without BG/NBD: {str(error).split(';')[0]}")
     if not has_value:
         return _Baselines(by_rank, in_money, chance)
     if purchases is not None:
@@ -115,7 +115,7 @@ def _baselines(
             money = BgNbdGammaGamma(purchases=purchases)
             by_rank[money.name] = in_money[money.name] = money.spend(horizons_days)
         except InputError as error:
-            notes.append(f"value stands without Gamma-Gamma: {error}")
+            notes.append(f"value stands without Gamma-Gamma: {str(error).split(';')[0]}")
     past = PastSpend(interactions=interactions)
     by_rank[past.name] = np.repeat(past.score()[:, None], len(horizons_days), axis=1)
     in_money[past.name] = past.spend(horizons_days)

@@ -60,7 +60,8 @@ def bootstrap(
         else:
             drawn = (np.repeat(np.arange(num_users), weights.astype(np.int64)) for weights in weight_RU)
             parts.append(np.array([statistic(*(array[rows] for array in arrays_U)) for rows in drawn]))
-    return _interval(statistic(*arrays_U), np.concatenate(parts), level)
+    centred = isinstance(statistic, Statistic) and statistic.centred
+    return _interval(statistic(*arrays_U), np.concatenate(parts), level, centred=centred)
 
 
 def mean_intervals(
@@ -122,7 +123,8 @@ def paired_statistic_difference(
     if isinstance(statistic, Statistic):
         weighted = statistic.resampled
         difference = Statistic(
-            lambda actual, a, b, w: weighted(actual, a, weight_RU=w) - weighted(actual, b, weight_RU=w)
+            lambda actual, a, b, w: weighted(actual, a, weight_RU=w) - weighted(actual, b, weight_RU=w),
+            centred=statistic.centred,
         )
     else:
         plain = statistic
@@ -155,9 +157,13 @@ def _draw(num_users: int, num_rows: int, seed: int, chunk: int) -> np.ndarray:
     return weight_RU
 
 
-def _interval(value: float, resampled_R: np.ndarray, level: float) -> Interval:
+def _interval(value: float, resampled_R: np.ndarray, level: float, *, centred: bool = False) -> Interval:
     resampled_R = resampled_R[np.isfinite(resampled_R)]
     if not len(resampled_R):
         return Interval(float(value), math.nan, math.nan)
-    low, high = np.quantile(resampled_R, [(1 - level) / 2, (1 + level) / 2])
+    low, middle, high = np.quantile(resampled_R, [(1 - level) / 2, 0.5, (1 + level) / 2])
+    if centred:
+        low, high = low + value - middle, high + value - middle
+    if np.isclose(low, high, rtol=1e-9, atol=0):  # nothing varies but the last digit
+        low, high = min(low, value), max(high, value)
     return Interval(float(value), float(low), float(high))

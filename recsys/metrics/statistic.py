@@ -21,10 +21,13 @@ class Statistic:
     Used as a decorator on a function (actual_U, predicted_U, weight_RU) -> shape (R,). Weights are whole
     numbers; a weight of two is the same as the user standing twice in the arrays. Any number of arrays over
     users may come before the weights.
+
+    centred: resamples add noise that moves this statistic one way (an error of deciles grows), so their
+    quantiles are moved until their median is the figure itself.
     """
 
-    def __init__(self, weighted: Callable[..., np.ndarray]) -> None:
-        self._weighted = weighted
+    def __init__(self, weighted: Callable[..., np.ndarray], *, centred: bool = False) -> None:
+        self._weighted, self.centred = weighted, centred
         functools.update_wrapper(self, weighted)
 
     def __call__(self, *arrays_U: np.ndarray) -> float:

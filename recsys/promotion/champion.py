@@ -18,9 +18,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from recsys.bundle import CHAMPION
 from recsys.schema import InputError
 
-CHAMPION = "champion"
 PREVIOUS = "previous"
 UNTIL_NOW = ".until-now"
 PROMOTIONS = "promotions.jsonl"

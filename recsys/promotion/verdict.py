@@ -10,11 +10,11 @@ from typing import Protocol
 
 import numpy as np
 
-from recsys.metrics.interval import paired_difference, paired_statistic_difference
+from recsys.metrics.interval import bootstrap, paired_difference, paired_statistic_difference
 from recsys.metrics.value import normalised_gini, total_bias
 from recsys.settings import check_range
 
-_FIRST = (True, "there is no champion yet: promoted without a comparison")
+_FIRST = (True, "there is no champion yet: judged without a comparison")
 _NO_VALUE = (True, "value: none in this data set, not judged")
 
 
@@ -193,8 +193,11 @@ def _judge_gini(
 def _judge_bias(
     actual_U: np.ndarray, mine_U: np.ndarray, theirs_U: np.ndarray | None, rules: PromotionRules
 ) -> tuple[bool, str]:
-    mine = total_bias(actual_U, mine_U)
+    mine = bootstrap(total_bias, actual_U, mine_U, num_resamples=rules.num_resamples, seed=rules.seed)
     theirs = None if theirs_U is None else total_bias(actual_U, theirs_U)
     limit = rules.max_abs_bias if theirs is None else max(rules.max_abs_bias, abs(theirs))
     against = "no prediction to compare with" if theirs is None else f"{theirs:+.1%}"
-    return abs(mine) <= limit, f"value bias: {mine:+.1%} against {against}, may reach {limit:.1%} either way"
+    return mine.low <= limit and mine.high >= -limit, (
+        f"value bias: {mine.value:+.1%} [{mine.low:+.1%}, {mine.high:+.1%}] against {against}, "
+        f"must not lie wholly beyond {limit:.1%} (rules.max_abs_bias)"
+    )

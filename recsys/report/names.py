@@ -100,6 +100,7 @@ _MODELS = {
 }
 
 _SHORT_MODELS = {
+    "most_popular": "popular",
     "most_popular_30d": "popular 30d",
     "repeat_purchase": "repeats",
     "bg_nbd_gamma_gamma": "BG/NBD+GG",

@@ -13,8 +13,8 @@ from recsys.report.numbers import styled
 from recsys.report.suppress import SMALL_CELL
 
 MAX_COLUMNS = 100
-_WORDS = {"better": "yes", "worse": "no", "unclear": "maybe", "": "-"}
 _LONGEST_NAME = 11
+_WORDS = {"better": "yes", "worse": "no", "unclear": "maybe", "": "-"}
 
 
 def summary_lines(

@@ -227,6 +227,14 @@ def test_tables_that_do_not_fit_are_refused(
         check_fit(bundle, tables)
 
 
+def test_a_bundle_does_not_act_before_what_it_learned(bundle: Bundle, tables: FeatureTables) -> None:
+    later = dataclasses.replace(
+        bundle, trained_on=bundle.trained_on | {"learned_until": tables.cut("test") + 1}
+    )
+    with pytest.raises(InputError, match="the bundle has learned until"):
+        found(later, tables)
+
+
 def test_renumbered_items_are_refused(bundle: Bundle, tables: FeatureTables) -> None:
     swapped = [*bundle.item_ids]
     swapped[1], swapped[2] = swapped[2], swapped[1]
@@ -263,7 +271,11 @@ def test_the_occasion_is_the_time_given_or_the_cut() -> None:
 @pytest.mark.parametrize(
     ("overrides", "complaint"),
     [
-        (("bundle=nobody",), "nobody is not a model bundle"),
+        (("bundle=nobody",), "there is no bundle 'nobody' in models/online_retail; there are tiny"),
+        (
+            ("bundle=champion",),
+            "models/online_retail has no champion yet; make one: python -m recsys prom",
+        ),
         (("bundle=tiny", "at=train"), "at=train is no split with one cut"),
         (("bundle=tiny", "top_k=ten"), "top_k must be of type int, not 'ten'"),
         (("bundle=tiny", "version=old"), "features/online_retail/old does not exist"),

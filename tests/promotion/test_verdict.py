@@ -145,9 +145,10 @@ def test_the_first_champion_is_promoted_and_says_so(champion: Figures) -> None:
     verdict = judge(challenger=champion, champion=None, rules=RULES)
     assert verdict.promote
     assert verdict.reasons == (
-        "there is no champion yet: promoted without a comparison",
+        "there is no champion yet: judged without a comparison",
         "NDCG@10: 0.4000 over 400 users",
-        "value bias: +0.0% against no prediction to compare with, may reach 10.0% either way",
+        "value bias: +0.0% [+0.0%, +0.0%] against no prediction to compare with, "
+        "must not lie wholly beyond 10.0% (rules.max_abs_bias)",
     )
 
 
@@ -164,6 +165,17 @@ def test_the_first_champion_too_is_held_to_what_needs_no_comparison(champion: Fi
     assert biased.reasons[0].startswith("value bias: +20.0%")
     moneyless = replace(champion, spend_actual_U=None, spend_predicted_U=None)
     assert judge(challenger=moneyless, champion=None, rules=RULES).promote
+
+
+def test_a_bias_that_may_be_chance_does_not_count(champion: Figures) -> None:
+    """One customer's order moves the total by a third: so few users cannot tell +25 % from 0."""
+    actual_U = np.ones(NUM_USERS)
+    actual_U[0] = NUM_USERS / 2
+    predicted_U = np.full(NUM_USERS, 1.25 * actual_U.mean())
+    whale = replace(champion, spend_actual_U=actual_U, spend_predicted_U=predicted_U)
+    verdict = judge(challenger=whale, champion=None, rules=RULES)
+    assert verdict.promote
+    assert "value bias: +25.0% [" in verdict.reasons[-1]
 
 
 @pytest.mark.parametrize("field", ["ndcg10_U", "spend_predicted_U"])
@@ -186,8 +198,8 @@ def test_value_is_judged_as_far_as_there_is_any(champion: Figures) -> None:
     new = judge(challenger=champion, champion=moneyless, rules=RULES)
     assert new.promote
     assert (
-        new.reasons[1]
-        == "value bias: +0.0% against no prediction to compare with, may reach 10.0% either way"
+        new.reasons[1] == "value bias: +0.0% [+0.0%, +0.0%] against no prediction to compare with, "
+        "must not lie wholly beyond 10.0% (rules.max_abs_bias)"
     )
 
 

@@ -60,6 +60,27 @@ def test_a_wrong_setting_is_one_line_before_spark_starts(tmp_path: Path) -> None
     assert sorted(path.name for path in tmp_path.iterdir()) == ["conf"]
 
 
+def test_a_missing_key_is_said_before_spark_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("RECSYS_HMAC_KEY", "RECSYS_HMAC_KEY_FILE"):
+        monkeypatch.delenv(name, raising=False)
+    shown = run(tmp_path, "dataset.public_examples=false", "spark.master=nonsense")
+    assert shown.returncode == 2
+    assert "set RECSYS_HMAC_KEY or RECSYS_HMAC_KEY_FILE" in shown.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("setting", "cause"),
+    [("spark.master=foo", "Master must either be yarn"), ("spark.driver_memory=1x", "1x")],
+)
+def test_what_spark_cannot_start_with_is_said(tmp_path: Path, setting: str, cause: str) -> None:
+    shown = run(tmp_path, setting)
+    assert shown.returncode == 2
+    assert cause in shown.stderr
+    assert "spark.master, spark.driver_memory" in shown.stderr
+    assert len(shown.stderr.splitlines()) == 1
+
+
 @pytest.mark.slow
 def test_it_publishes_and_refuses(tmp_path: Path) -> None:
     missing = run(tmp_path)

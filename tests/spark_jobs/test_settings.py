@@ -10,6 +10,7 @@ from recsys.schema import InputError
 from recsys.settings import read_settings
 from spark_jobs.settings import Dataset, SourceTable
 
+TIME = {"kind": "time", "test_cut": "2024-01-01"}
 GOOD: dict[str, Any] = {
     "name": "shop",
     "events": {"path": "log.csv", "format": "csv"},
@@ -43,8 +44,11 @@ def test_money_needs_a_value_or_quantity_and_price() -> None:
         ({"events": {"path": "x", "format": "xls"}}, "format 'xls' of x is not known"),
         ({"target_event_types": ["buy"]}, "target_event_types must name some of event_types"),
         ({"split": {"kind": "time"}}, "exactly one of test_cut and test_days_before_end"),
+        ({"split": TIME}, "split.horizons_days names no days"),
+        ({"split": TIME | {"horizons_days": [60, 7]}}, r"split.horizons_days \[60, 7\] must rise"),
+        ({"split": TIME | {"horizons_days": [7, 7]}}, "must rise, none twice"),
         ({"split": {"kind": "random"}}, "split.kind 'random' is not known"),
-        ({"split": {"kind": "time", "test_cut": "2024-01-01"}, "has_time": False}, "has no time"),
+        ({"split": TIME | {"horizons_days": [7]}, "has_time": False}, "has no time"),
         ({"join": {"path": "b"}}, "join.keys must name the columns"),
     ],
 )
