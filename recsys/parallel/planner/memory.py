@@ -63,7 +63,7 @@ def memory(
         optimizer=optimizer,
         table=shard_bytes(size, run, work) if layout.tables == "sharded" else 0,
         activations=sum(saved.values()) + working_bytes(work),
-        catalogue=catalogue_bytes(sizes, run, layout),
+        catalogue=catalogue_bytes(sizes, work),
         buffers=size.buffer_bytes + _buckets(shapes, layout.stage, run),
     )
 
@@ -107,13 +107,13 @@ def shard_bytes(size: ModelSize, run: Run, work: Workload) -> int:
     return 4 * rows * columns + state + touched
 
 
-def catalogue_bytes(sizes: TableSizes, run: Run, layout: Layout) -> int:
-    """Content of the items: indices, numbers, padded words and dated popularity."""
+def catalogue_bytes(sizes: TableSizes, work: Workload) -> int:
+    """Content of the items a step looks at, which the batch brings where they are not all: indices, numbers,
+    padded words and dated popularity.
+    """
     item = 8 * (1 + len(sizes.field_sizes) + sizes.words_per_item) + 1
-    item += 4 * (sizes.num_numeric + NUM_POPULARITY * sizes.num_periods)
-    split = run.catalogue == "sharded" and layout.tables == "sharded"
-    items = sizes.num_items + 1
-    return item * (_padded(items, run.num_gpus) // run.num_gpus if split else items)
+    item += 4 * (sizes.num_numeric + NUM_POPULARITY * min(sizes.num_periods, work.queries))
+    return item * work.candidates
 
 
 def _buckets(shapes: Mapping[str, tuple[int, ...]], stage: int, run: Run) -> int:
