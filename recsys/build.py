@@ -37,13 +37,13 @@ class ModelSettings:
     repeats: bool = True
     num_neighbours: int = 20
     neighbour_strength: float = 5.0
-    table: str = "replicated"  # or sharded: item rows dealt over the ranks
+    table: str = "replicated"  # or sharded: item rows dealt over the ranks; torchrec: the same by TorchRec
     table_optimizer: str = "rowwise_adagrad"  # or sparse_adam, sgd; of sharded tables
     table_lr: float = 0.02
 
     def __post_init__(self) -> None:
         for name, known in (
-            ("table", ("replicated", "sharded")),
+            ("table", ("replicated", "sharded", "torchrec")),
             ("table_optimizer", ("rowwise_adagrad", "sparse_adam", "sgd")),
         ):
             if getattr(self, name) not in known:
