@@ -34,6 +34,7 @@ class ModelSettings:
     value_dropout: float = 0.85
     id_dropout: float = 0.1
     temperature: float = 0.07
+    activation_checkpointing: bool = False
     repeats: bool = True
     num_neighbours: int = 20
     neighbour_strength: float = 5.0
@@ -97,6 +98,7 @@ def model_config(
         dropout=settings.dropout,
         user_dropout=settings.user_dropout,
         temperature=settings.temperature,
+        activation_checkpointing=settings.activation_checkpointing,
         repeats=settings.repeats and not metadata["filter_seen"],
         num_neighbours=settings.num_neighbours if _has_neighbours(tables) else 0,
     )

@@ -34,7 +34,7 @@ def test_a_part_of_the_catalogue_says_the_same_of_its_items() -> None:
     first = history._replace(
         item_BL=torch.searchsorted(kept_V, history.item_BL[:1, :2]), timestamp_BL=history.timestamp_BL[:1, :2]
     )
-    part_QV = neighbours(own_items(first, ROW_Q[:1], LENGTH_Q[:1]), catalogue().take(kept_V))
+    part_QV = neighbours(own_items(first, ROW_Q[:1], LENGTH_Q[:1]), part_of(catalogue(), kept_V))
     torch.testing.assert_close(part_QV, torch.tensor([[0, 0, 0, 0.3]]))
 
 

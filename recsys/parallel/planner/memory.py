@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 
 from recsys.nn.user_model import NUM_POPULARITY, UserModelConfig
-from recsys.parallel.planner.activations import saved_bytes, working_bytes
+from recsys.parallel.planner.activations import peak_bytes
 from recsys.parallel.planner.layout import Layout, Run
 from recsys.parallel.planner.model_size import ModelSize
 from recsys.parallel.planner.sizes import TableSizes, Workload
@@ -56,13 +56,12 @@ def memory(
     shapes = size.shapes if layout.tables == "replicated" else size.dense()
     parameters, gradients, optimizer = engine_bytes(shapes, layout.stage, run)
     activation_bytes = run.precision.activation_bytes
-    saved = saved_bytes(config, work, activation_bytes=activation_bytes, fused=True)
     return Memory(
         parameters=parameters,
         gradients=gradients,
         optimizer=optimizer,
         table=shard_bytes(size, run, work) if layout.tables == "sharded" else 0,
-        activations=sum(saved.values()) + working_bytes(work),
+        activations=peak_bytes(config, work, activation_bytes=activation_bytes, fused=True),
         catalogue=catalogue_bytes(sizes, work),
         buffers=size.buffer_bytes + _buckets(shapes, layout.stage, run),
     )
