@@ -6,7 +6,7 @@ import torch
 
 from recsys.nn.neighbours import Neighbours
 from recsys.nn.own_items import own_items
-from tests.nn.small_model import catalogue, histories, small_model
+from tests.nn.small_model import catalogue, histories, part_of, small_model
 
 ROW_Q, LENGTH_Q = torch.tensor([0, 0, 1]), torch.tensor([2, 0, 3])  # {1, 2}, nothing, {4, 5}
 
