@@ -4,7 +4,7 @@ PY := .venv/bin/python
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup format lint types contracts test test-slow test-distributed setup-slurm demo bench lock clean
+.PHONY: help setup format lint types contracts test test-slow test-distributed setup-slurm setup-torchrec demo bench lock clean
 
 help:  ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,6 +44,11 @@ setup-slurm:  ## Debian's Slurm and munge, for test-distributed
 	@command -v apt-get >/dev/null || { echo "error: no apt-get here; install slurmctld, slurmd, the Slurm client and munge" >&2; exit 1; }
 	apt-get update -qq
 	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends slurmctld slurmd slurm-client munge
+
+# torchrec's own pins would put back torchmetrics; each release goes with one of torch (1.8 with 2.13)
+setup-torchrec: $(STAMP)  ## TorchRec and FBGEMM for the CPU, for model.table=torchrec and its tests
+	$(PY) -m pip install --no-deps torchrec==1.8.0 fbgemm-gpu-cpu==1.8.0 pyre-extensions tensordict typing-inspect \
+		mypy-extensions importlib_metadata pyvers orjson cloudpickle
 
 test-distributed: $(STAMP)  ## ranks, and the files of slurm/ on a throw-away Slurm (skipped without make setup-slurm)
 	$(PY) -m pytest -m distributed -rs tests/parallel tests/slurm

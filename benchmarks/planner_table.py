@@ -22,13 +22,12 @@ MODELS = ("base", "large_1b")
 TOKENS_PER_GPU = 16_384
 
 
-def planned(*, model: str, gpus: int, num_items: int, catalogue: str) -> Plan:
+def planned(*, model: str, gpus: int, num_items: int) -> Plan:
     """On H100 nodes, from the defaults alone: tables of this machine do not count."""
     size = f"gpus={gpus}" if gpus <= 8 else f"nodes={gpus // 8}"
     overrides = [
         f"model={model}",
         size,
-        f"catalogue={catalogue}",
         f"sizes.num_items={num_items}",
         f"sizes.num_events={NUM_EVENTS}",
         f"batch.tokens_per_gpu={TOKENS_PER_GPU}",
@@ -41,11 +40,10 @@ def planned(*, model: str, gpus: int, num_items: int, catalogue: str) -> Plan:
 
 
 def row(model: str, num_items: int, gpus: int) -> list[str]:
-    """Memory under ZeRO-2 three ways, and the time of the fastest layout that fits."""
-    plan = planned(model=model, gpus=gpus, num_items=num_items, catalogue="replicated")
-    split = planned(model=model, gpus=gpus, num_items=num_items, catalogue="sharded")
-    best = split.fastest()
-    memories = [_of(plan, "replicated"), _of(plan, "sharded"), _of(split, "sharded")]
+    """Memory under ZeRO-2 two ways, and the time of the fastest layout that fits."""
+    plan = planned(model=model, gpus=gpus, num_items=num_items)
+    best = plan.fastest()
+    memories = [_of(plan, "replicated"), _of(plan, "sharded")]
     head = [model, f"{num_items:.0e}".replace("e+0", "e"), str(gpus), *map(_memory, memories)]
     if best is None:
         return [*head, "none fits", *["–"] * 5]
@@ -70,7 +68,7 @@ def _memory(p: LayoutPlan) -> str:
 
 def main() -> None:
     columns = [
-        "model", "items", "GPUs", "all replicated, GB", "tables sharded, GB", "catalogue too, GB",
+        "model", "items", "GPUs", "replicated, GB", "sharded, GB",
         "fastest that fits", "step, ms", "bound by", "MFU", "days", "GPU-hours",
     ]  # fmt: skip
     rows = [row(m, n, g) for m in MODELS for n in NUM_ITEMS for g in GPUS]

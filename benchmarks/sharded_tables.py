@@ -34,18 +34,18 @@ NUM_ROWS, LENGTH, NUM_IDS, NUM_NEGATIVES = (
 STEPS, MEMORY_STEPS = 40, 20
 
 
-def catalogue(num_items: int) -> Any:
+def catalogue(item_V: np.ndarray) -> Any:
+    """Content that an item's index makes: as a batch of a large catalogue brings it."""
     from recsys.batch import Catalogue
 
-    random = torch.Generator().manual_seed(0)
-    size = num_items + 1
+    index_V = torch.from_numpy(item_V)
     return Catalogue(
-        item_V=torch.arange(size),
-        categorical_VF=torch.randint(1, 100, (size, 1), generator=random),
-        numeric_VN=torch.randn(size, 2, generator=random),
-        tokens_VT=torch.randint(1, 1000, (size, 4), generator=random),
-        in_training_V=torch.arange(size) > 0,
-        popularity_TVW=torch.rand(1, size, 4, generator=random),
+        item_V=index_V,
+        categorical_VF=1 + index_V[:, None] % 99,
+        numeric_VN=torch.stack([index_V % 7 - 3.0, index_V % 11 - 5.0], 1),
+        tokens_VT=1 + index_V[:, None] * torch.tensor([1, 3, 5, 7]) % 999,
+        in_training_V=index_V > 0,
+        popularity_TVW=(index_V[None, :, None] % torch.tensor([5, 7, 11, 13])).float(),
     )
 
 
@@ -80,7 +80,7 @@ def batches(num_items: int, *, count: int, seed: int) -> Iterator[Any]:
                 target_item_P=torch.from_numpy(random.integers(1, NUM_IDS, size=NUM_ROWS)),
             ),
             cuts=CutQueries(*(none for _ in CutQueries._fields)),
-            candidates=Candidates(torch.from_numpy(np.r_[0, item]), weight),
+            candidates=Candidates(catalogue(np.r_[0, item]), weight),
             total_weight=float(2 * NUM_ROWS),
             total_cuts=0,
             position=(0, step + 1),
@@ -107,7 +107,7 @@ def module(num_items: int) -> Any:
     )
     return UserModule(
         model=user_model(config, ModelSettings(table="sharded"), seed=0),
-        catalogue=catalogue(num_items),
+        catalogue=None,  # every batch brings its own
         objective=ObjectiveConfig(),
         optimizer=AdamW(lr=0.002),
         scheduler=WarmupCosine(warmup_steps=5),

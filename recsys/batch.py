@@ -60,7 +60,7 @@ class CutQueries(NamedTuple):
 class Candidates(NamedTuple):
     """The items a training step looks at: those of its rows, its targets, and drawn negatives."""
 
-    item_V: Tensor  # int64, item_index, ascending; the first is PAD
+    catalogue: Catalogue  # item_V ascending, the first is PAD; popularity at the times the queries name
     log_weight_V: Tensor  # float32, -log of the probability of being drawn; -inf for items not drawn
 
 
@@ -75,9 +75,11 @@ class TrainBatch(NamedTuple):
     total_cuts: int  # cut queries in the global batch
     position: tuple[int, int]  # (epoch, global batches done in it, this one included)
 
-    def catalogue(self, whole: Catalogue) -> Catalogue:
-        """What this step looks at."""
-        return whole if self.candidates is None else whole.take(self.candidates.item_V)
+    def catalogue(self, whole: Catalogue | None) -> Catalogue:
+        """What this step looks at: its candidates, where it has any."""
+        catalogue = whole if self.candidates is None else self.candidates.catalogue
+        assert catalogue is not None, "a batch without candidates looks at the whole catalogue"
+        return catalogue
 
 
 class PredictBatch(NamedTuple):
@@ -97,8 +99,3 @@ class Catalogue(NamedTuple):
     tokens_VT: Tensor  # int64, padded with 0
     in_training_V: Tensor  # bool, the id was seen in training
     popularity_TVW: Tensor  # float32, data.popularity at each of T times; T = 1 when scoring
-
-    def take(self, row_V: Tensor) -> Catalogue:
-        """The catalogue of these rows only."""
-        rows = {name: column[row_V] for name, column in self._asdict().items() if name != "popularity_TVW"}
-        return Catalogue(**rows, popularity_TVW=self.popularity_TVW[:, row_V])

@@ -34,16 +34,17 @@ class ModelSettings:
     value_dropout: float = 0.85
     id_dropout: float = 0.1
     temperature: float = 0.07
+    activation_checkpointing: bool = False
     repeats: bool = True
     num_neighbours: int = 20
     neighbour_strength: float = 5.0
-    table: str = "replicated"  # or sharded: item rows dealt over the ranks
+    table: str = "replicated"  # or sharded: item rows dealt over the ranks; torchrec: the same by TorchRec
     table_optimizer: str = "rowwise_adagrad"  # or sparse_adam, sgd; of sharded tables
     table_lr: float = 0.02
 
     def __post_init__(self) -> None:
         for name, known in (
-            ("table", ("replicated", "sharded")),
+            ("table", ("replicated", "sharded", "torchrec")),
             ("table_optimizer", ("rowwise_adagrad", "sparse_adam", "sgd")),
         ):
             if getattr(self, name) not in known:
@@ -97,6 +98,7 @@ def model_config(
         dropout=settings.dropout,
         user_dropout=settings.user_dropout,
         temperature=settings.temperature,
+        activation_checkpointing=settings.activation_checkpointing,
         repeats=settings.repeats and not metadata["filter_seen"],
         num_neighbours=settings.num_neighbours if _has_neighbours(tables) else 0,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 
@@ -42,6 +42,34 @@ def whole_folder(folder: Path) -> Iterator[Path]:
             if replaced.exists() and not folder.exists():
                 os.replace(replaced, folder)
             shutil.rmtree(replaced, ignore_errors=True)
+
+
+def built_once(folder: Path, build: Callable[[Path], None]) -> Path:
+    """The folder, which `build` fills where it does not exist yet. Several processes may come at once: the
+    first to end gives it its name.
+    """
+    if folder.is_dir():
+        return folder
+    building = _beside(folder, "building")
+    with _naming(folder):
+        building.mkdir(parents=True, exist_ok=True)
+        try:
+            build(building)
+            with contextlib.suppress(FileExistsError):
+                _rename_new(building, folder)
+        finally:
+            shutil.rmtree(building, ignore_errors=True)
+    return folder
+
+
+def _rename_new(source: Path, target: Path) -> None:
+    """FileExistsError where the target is there."""
+    try:
+        os.rename(source, target)
+    except OSError:
+        if target.is_dir():
+            raise FileExistsError(target) from None
+        raise
 
 
 def _beside(path: Path, what: str) -> Path:

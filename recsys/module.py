@@ -35,13 +35,16 @@ class ObjectiveConfig:
 
 
 class UserModule(pl.LightningModule):
-    """Trains a UserModel. `optimizer` and `scheduler` are factories; the latter gets the number of steps."""
+    """Trains a UserModel. `optimizer` and `scheduler` are factories; the latter gets the number of steps.
+
+    catalogue: None where every batch brings its candidates' content.
+    """
 
     def __init__(
         self,
         *,
         model: UserModel,
-        catalogue: Catalogue,
+        catalogue: Catalogue | None,
         objective: ObjectiveConfig,
         optimizer: Callable[[Iterable[Any]], torch.optim.Optimizer],
         scheduler: Callable[[torch.optim.Optimizer, int], torch.optim.lr_scheduler.LRScheduler],
@@ -50,11 +53,14 @@ class UserModule(pl.LightningModule):
         super().__init__()
         self.model, self.objective = model, objective
         self.make_optimizer, self.make_scheduler, self.evaluate_epoch = optimizer, scheduler, evaluate
-        for name, tensor in catalogue._asdict().items():
+        self._has_catalogue = catalogue is not None
+        for name, tensor in catalogue._asdict().items() if catalogue is not None else ():
             self.register_buffer(f"catalogue_{name}", tensor, persistent=False)
 
     @property
-    def catalogue(self) -> Catalogue:
+    def catalogue(self) -> Catalogue | None:
+        if not self._has_catalogue:
+            return None
         return Catalogue(*(getattr(self, f"catalogue_{name}") for name in Catalogue._fields))
 
     def losses(self, batch: TrainBatch) -> dict[str, Tensor]:

@@ -34,7 +34,7 @@ class OwnQueries:
 
 
 def fit_repeats(
-    model: UserModel, catalogue: Catalogue, batches: Iterable[TrainBatch], *, max_iterations: int = 100
+    model: UserModel, catalogue: Catalogue | None, batches: Iterable[TrainBatch], *, max_iterations: int = 100
 ) -> None:
     """Minimise the loss of the dated queries over `model.repeats.gain`; without queries nothing changes."""
     assert model.repeats is not None
@@ -65,7 +65,7 @@ def hit_loss(queries: OwnQueries, gain_P: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def collect(model: UserModel, catalogue: Catalogue, batches: Iterable[TrainBatch]) -> OwnQueries:
+def collect(model: UserModel, catalogue: Catalogue | None, batches: Iterable[TrainBatch]) -> OwnQueries:
     """One pass in evaluation mode, ended by 20,000 queries or two million pairs."""
     was_training = model.training
     model.eval()
@@ -83,8 +83,10 @@ def collect(model: UserModel, catalogue: Catalogue, batches: Iterable[TrainBatch
     return OwnQueries(*(torch.cat(column) for column in zip(*(vars(p).values() for p in parts), strict=True)))
 
 
-def _of_batch(model: UserModel, catalogue: Catalogue, batch: TrainBatch, *, first_query: int) -> OwnQueries:
-    items, catalogue = batch.items, batch.catalogue(catalogue)
+def _of_batch(
+    model: UserModel, whole: Catalogue | None, batch: TrainBatch, *, first_query: int
+) -> OwnQueries:
+    items, catalogue = batch.items, batch.catalogue(whole)
     states = model(batch.histories, catalogue)
     scores = model.item_scores(
         states, batch.histories, catalogue, items.row_Q, items.length_Q, items.period_Q

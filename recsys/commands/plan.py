@@ -54,7 +54,6 @@ def plan_of(settings: dict[str, Any]) -> tuple[Plan, str]:
         precision=Precision.of(settings["precision"]),
         accumulate=int(settings["trainer"].get("accumulate_grad_batches") or 1),
         table_optimizer=settings["table_optimizer"],
-        catalogue=settings["catalogue"],
     )
     model = read_settings(ModelSettings, settings["model"], where="model")
     plan = make_plan(

@@ -104,7 +104,9 @@ def main(cfg: Any) -> Any:
         scaler=CutScaler(**start.scaler) if start else None,
     )
     model = _started_model(tables, samples, model_settings, seed=cfg.seed, start=start)
-    catalogue = catalogue_at(tables, cfg.fit_until, times=samples.period_starts)
+    catalogue = None  # a large one comes with the batches, a part at a time
+    if samples.content is None:
+        catalogue = catalogue_at(tables, cfg.fit_until, times=samples.period_starts)
     evaluator = None
     if cfg.fit_until == Split.VALIDATION:  # a final fit has nothing left that it may peek at
         evaluator = epoch_evaluator(tables=tables, split=Split.VALIDATION, scaler=samples.scaler)

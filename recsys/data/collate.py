@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from recsys.batch import Candidates, CutQueries, Histories, ItemQueries, PredictBatch, TrainBatch
+from recsys.data.content import ItemContent
 from recsys.data.cut_features import CutScaler
 from recsys.data.draws import draw
 from recsys.data.flat import FlatHistories
@@ -95,9 +96,9 @@ def train_batch(
         order=order,
     )
     items, candidates = _item_queries(samples, rows, order, seed=seed, epoch=position[0]), None
-    if samples.negatives is not None:
+    if samples.negatives is not None and samples.content is not None:
         histories, items, candidates = _among_candidates(
-            histories, items, samples.negatives, seed=seed, position=position
+            histories, items, samples.negatives, samples.content, seed=seed, position=position
         )
     return TrainBatch(
         histories=histories,
@@ -158,24 +159,28 @@ def _among_candidates(
     histories: Histories,
     items: ItemQueries,
     negatives: Negatives,
+    content: ItemContent,
     *,
     seed: int,
     position: tuple[int, int],
 ) -> tuple[Histories, ItemQueries, Candidates]:
-    """Items renamed to their places among the drawn negatives and the batch's own items and targets."""
+    """Items and times renamed to their places among those of the batch: its own items, targets and drawn
+    negatives, and the times of its queries."""
     drawn, log_share = negatives.draw(seed=seed, epoch=position[0], step=position[1])
     in_batch = torch.cat([histories.item_BL.ravel(), items.target_item_P]).numpy()
     item_V = np.unique(np.r_[PAD, in_batch, drawn])
     log_weight_V = np.full(len(item_V), -np.inf, np.float32)
     log_weight_V[np.searchsorted(item_V, drawn)] = -log_share
 
+    time_T, period_Q = np.unique(items.period_Q.numpy(), return_inverse=True)
+
     def place(item: torch.Tensor) -> torch.Tensor:
         return torch.from_numpy(np.searchsorted(item_V, item.numpy()))
 
     return (
         histories._replace(item_BL=place(histories.item_BL)),
-        items._replace(target_item_P=place(items.target_item_P)),
-        Candidates(torch.from_numpy(item_V), torch.from_numpy(log_weight_V)),
+        items._replace(target_item_P=place(items.target_item_P), period_Q=torch.from_numpy(period_Q)),
+        Candidates(content.take(item_V, time_T), torch.from_numpy(log_weight_V)),
     )
 
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from recsys.disk import built_once
 from recsys.schema import Column, InputError, Table
 
 _COLUMNS = {
@@ -50,31 +51,21 @@ class FlatHistories:
 
 def open_histories(*, tables_dir: Path, cache_dir: Path, num_users: int) -> FlatHistories:
     """Map the flat files of a table version, made on first use and renamed into place when complete."""
-    target = cache_dir / tables_dir.resolve().name
-    if not target.is_dir():
-        building = cache_dir / f".{target.name}-{os.getpid()}"
-        building.mkdir(parents=True, exist_ok=True)
-        try:
-            _flatten(tables_dir / Table.HISTORIES, building, num_users)
-            os.replace(building, target)
-        except OSError as error:
-            if not target.is_dir():  # else another process was quicker
-                raise OSError(error.errno, error.strerror, str(target)) from error
-        finally:
-            shutil.rmtree(building, ignore_errors=True)
+    target = built_once(
+        cache_dir / tables_dir.resolve().name,
+        lambda folder: _flatten(tables_dir / Table.HISTORIES, folder, num_users),
+    )
     arrays = {name: np.load(target / f"{name}.npy", mmap_mode="r") for name in (*_COLUMNS, "offsets")}
     return FlatHistories(**arrays, user_key=np.load(target / "user_key.npy", allow_pickle=False))
 
 
 def _flatten(folder: Path, out: Path, num_users: int) -> None:
     """Two passes over the row groups: sizes, then each user's windows into their place."""
-    files = sorted(folder.glob("*.parquet"))
-    if not files:
-        raise InputError(f"{folder} holds no Parquet files; run `python -m spark_jobs` again")
+    files = parquet_files(folder)
     counts_U = np.zeros(num_users + 1, np.int64)
     keys_U = np.zeros(num_users, "U64")
     windows: list[np.ndarray] = []
-    for batch in _batches(
+    for batch in parquet_batches(
         files, [Column.USER_INDEX, Column.USER_KEY, Column.WINDOW_INDEX, Column.NUM_EVENTS]
     ):
         user, window, count = (
@@ -94,11 +85,9 @@ def _flatten(folder: Path, out: Path, num_users: int) -> None:
         np.save(out / f"{name}.npy", array)
     flat = {}
     for name, dtype in _COLUMNS.items():
-        path = out / f"{name}.npy"
-        flat[name] = np.lib.format.open_memmap(path, "w+", dtype, (int(offsets[-1]),))
-        _take_room(path, path.stat().st_size)
+        flat[name] = mapped_array(out / f"{name}.npy", dtype, (int(offsets[-1]),))
     at = 0
-    for batch in _batches(files, list(_COLUMNS)):
+    for batch in parquet_batches(files, list(_COLUMNS)):
         for name, mapped in flat.items():
             lists = batch[name]
             values, bounds = lists.flatten().to_numpy(), lists.offsets.to_numpy()
@@ -113,13 +102,36 @@ def _flatten(folder: Path, out: Path, num_users: int) -> None:
         mapped.flush()
 
 
+def mapped_array(path: Path, dtype: Any, shape: tuple[int, ...]) -> np.memmap:
+    """A new memory-mapped .npy file of zeros whose room on the disk is taken."""
+    mapped: np.memmap = np.lib.format.open_memmap(path, "w+", dtype, shape)  # type: ignore[no-untyped-call]
+    _take_room(path, path.stat().st_size)
+    return mapped
+
+
+def lists_in_place(lists: pa.ListArray, rows: np.ndarray, out: np.ndarray) -> None:
+    """Entry k into row `rows[k]` of a zeroed (.., width) array; what is longer than its width is left out."""
+    bounds, values = lists.offsets.to_numpy(), lists.flatten().to_numpy(zero_copy_only=False)
+    lengths = np.diff(bounds)
+    for k in range(min(out.shape[1], int(lengths.max(initial=0)))):
+        has = lengths > k
+        out[rows[has], k] = values[bounds[:-1][has] - bounds[0] + k]
+
+
+def parquet_files(folder: Path) -> list[Path]:
+    files = sorted(folder.glob("*.parquet"))
+    if not files:
+        raise InputError(f"{folder} holds no Parquet files; run `python -m spark_jobs` again")
+    return files
+
+
 def _take_room(path: Path, num_bytes: int) -> None:
     """On a full disk a write through a memory map kills the process without a word; this raises OSError."""
     with path.open("ab") as file:
         os.posix_fallocate(file.fileno(), 0, max(num_bytes, 1))
 
 
-def _batches(files: list[Path], columns: list[str]) -> Iterator[pa.RecordBatch]:
+def parquet_batches(files: list[Path], columns: list[str]) -> Iterator[pa.RecordBatch]:
     for file in files:
         try:
             parquet = pq.ParquetFile(file)

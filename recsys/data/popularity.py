@@ -5,28 +5,38 @@ Legend: T times, V items (row 0 is padding), W windows.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
-from recsys.data.tables import FeatureTables
 from recsys.schema import SECONDS_PER_DAY
 
+if TYPE_CHECKING:
+    from recsys.data.tables import FeatureTables
+
 WINDOWS_DAYS = (30.0, 90.0, np.inf)
+NUM_COLUMNS = len(WINDOWS_DAYS) + 1
 PERIOD_DAYS = 7
 
 
-def popularity_at(tables: FeatureTables, times: np.ndarray) -> np.ndarray:
-    """float32 (T, V, W + 1): log(1 + target events of the item within each window up to and including the
-    time), then log of the share of its users who took it again, shrunk towards 1 in 5.
+def popularity_at(
+    tables: FeatureTables, times: np.ndarray, *, low: int = 0, high: int | None = None
+) -> np.ndarray:
+    """float32 (T, V, W), of the items low : high (None: all). Log(1 + target events of the item within each
+    window up to and including the time), then log of the share of its users who took it again, shrunk
+    towards 1 in 5.
 
     Zeros where a data set has an order but no time.
     """
-    out = np.zeros((len(times), tables.num_items + 1, len(WINDOWS_DAYS) + 1), np.float32)
+    size = (tables.num_items + 1 if high is None else high) - low
+    out = np.zeros((len(times), size, NUM_COLUMNS), np.float32)
     if not tables.is_time_split:
         return out
     flat = tables.histories
-    event = np.flatnonzero(np.isin(flat.event_type, tables.target_types) & (np.asarray(flat.item_index) > 0))
+    asked = (np.asarray(flat.item_index) >= max(low, 1)) & (np.asarray(flat.item_index) < low + size)
+    event = np.flatnonzero(np.isin(flat.event_type, tables.target_types) & asked)
     event = event[np.argsort(np.asarray(flat.timestamp)[event], kind="stable")]
-    when, item = np.asarray(flat.timestamp)[event], np.asarray(flat.item_index)[event].astype(np.int64)
+    when, item = np.asarray(flat.timestamp)[event], np.asarray(flat.item_index)[event].astype(np.int64) - low
     nth = _nth_of_pair(flat.user_of_event()[event] * np.int64(out.shape[1]) + item)
     for t, time in enumerate(times):
         end = np.searchsorted(when, time, "right")

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from recsys.data.content import ItemContent
 from recsys.data.cut_features import CutScaler, raw_cut_features
 from recsys.data.negatives import Negatives
 from recsys.data.popularity import period_starts
@@ -118,7 +119,11 @@ class TrainingSamples:
         ) * (np.diff(self.items.start) > 0)
         self.num_cuts = np.diff(self.cuts.start)
         self.profile = _profiles(tables, fit_until)
-        self.negatives = self._negatives(fit_until) if tables.num_items > config.num_negatives else None
+        self.content: ItemContent | None = None
+        self.negatives: Negatives | None = None
+        if tables.num_items > config.num_negatives:
+            self.content = tables.content(fit_until, self.period_starts)
+            self.negatives = self._negatives(self.content.in_training_V)
 
     def __len__(self) -> int:
         return len(self.user)
@@ -151,12 +156,12 @@ class TrainingSamples:
         returned = np.asarray(histories.returned_at)
         return mask & ~((returned > 0) & (returned <= self.boundary)) if self.tables.is_time_split else mask
 
-    def _negatives(self, fit_until: str) -> Negatives:
+    def _negatives(self, in_training_V: np.ndarray) -> Negatives:
         learned = np.arange(len(self.target_mask)) < self.user_end[self.histories.user_of_event()]
         taken = np.asarray(self.histories.item_index)[learned & self.target_mask]
         return Negatives(
             count_V=np.bincount(taken, minlength=self.tables.num_items + 1),
-            in_training_V=self.tables.items(fit_until).in_training,
+            in_training_V=in_training_V,
             num_draws=self.config.num_negatives,
         )
 

@@ -12,7 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from recsys.data.flat import FlatHistories, open_histories
+from recsys.data.content import MAX_WORDS, ItemContent, open_content
+from recsys.data.flat import FlatHistories, lists_in_place, open_histories
 from recsys.schema import (
     SCHEMA_VERSION,
     SECONDS_PER_DAY,
@@ -146,7 +147,7 @@ class FeatureTables:
         return Items(
             categorical=_dense(table[Column.CATEGORICAL], rows, size, np.int64),
             numeric=numeric,
-            tokens=_dense(table[Column.TOKENS], rows, size, np.int64, at_most=12),
+            tokens=_dense(table[Column.TOKENS], rows, size, np.int64, at_most=MAX_WORDS),
             in_training=column(Column.IN_TRAINING, bool, False),
             popularity=column(Column.POPULARITY, np.int64),
             price=column(Column.PRICE, np.float64, np.nan),
@@ -154,6 +155,10 @@ class FeatureTables:
             item_id=column(Column.ITEM_ID, object, ""),
             text=column(Column.TEXT, object, ""),
         )
+
+    def content(self, split: str, times: np.ndarray) -> ItemContent:
+        """What a model reads of `items`, with popularity at each of the times: memory-mapped."""
+        return open_content(self, split, times)
 
     def at_cut(self, *, split: str, cut: int | None = None) -> CutTable:
         """The examples of a split; `cut` picks one of several training cuts."""
@@ -262,12 +267,8 @@ def _dense(column: Any, rows: np.ndarray, size: int, dtype: Any, at_most: int | 
     lists = lists.chunk(0) if isinstance(lists, pa.ChunkedArray) and lists.num_chunks else lists
     if not len(lists):
         return np.zeros((size, 0), dtype)
-    bounds, values = lists.offsets.to_numpy(), lists.flatten().to_numpy(zero_copy_only=False)
-    lengths = np.diff(bounds)
-    width = int(lengths.max(initial=0))
+    width = int(np.diff(lists.offsets.to_numpy()).max(initial=0))
     width = min(width, at_most) if at_most else width
     out = np.zeros((size, width), dtype)
-    for k in range(width):
-        has = lengths > k
-        out[rows[has], k] = values[bounds[:-1][has] - bounds[0] + k]
+    lists_in_place(lists, rows, out)
     return out

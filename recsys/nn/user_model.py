@@ -14,6 +14,7 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from recsys.batch import Catalogue, Histories
 from recsys.nn.attention import GatedBlock, attend
@@ -48,6 +49,7 @@ class UserModelConfig:
     temperature: float = 0.07
     repeats: bool = True
     num_neighbours: int = 0  # 0: none
+    activation_checkpointing: bool = False  # blocks keep their input and are computed again in backward
 
     def __post_init__(self) -> None:
         if self.width % self.num_heads:
@@ -158,7 +160,10 @@ class UserModel(nn.Module):
         profile_B1D = self._profile(histories)
         hidden_BLD = self.dropout(self._tokens(histories, item_VD) + profile_B1D)
         for block in self.blocks:
-            hidden_BLD = block(hidden_BLD)
+            if self.config.activation_checkpointing and torch.is_grad_enabled():
+                hidden_BLD = checkpoint(block, hidden_BLD, use_reentrant=False)
+            else:
+                hidden_BLD = block(hidden_BLD)
         hidden_BLD = self.final_norm(hidden_BLD)
         # The query is content and profile known at t; keys are the history's content; values its states.
         content_BLD = self._with_start(content_VD[histories.item_BL])

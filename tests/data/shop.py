@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from recsys.data.content import ItemContent
 from recsys.data.flat import FlatHistories
 from recsys.data.tables import CutTable
 from recsys.schema import UserNumeric
+from tests.nn.small_model import catalogue
 
 DAY = 86_400
 PURCHASE, RETURN, VIEW = 1, 2, 3
@@ -74,9 +75,16 @@ class Shop:
     def cut(self, split: str) -> int:
         return int(self.metadata["split"]["cuts"][split])  # type: ignore[index]
 
-    def items(self, split: str) -> Any:
-        """Every item may be learned."""
-        return SimpleNamespace(in_training=np.arange(self.num_items + 1) > 0)
+    def content(self, split: str, times: np.ndarray) -> ItemContent:
+        """That of the small model's items, all of them learned and as popular at all times."""
+        items = catalogue(num_items=self.num_items)
+        return ItemContent(
+            categorical_VF=items.categorical_VF.numpy(),
+            numeric_VN=items.numeric_VN.numpy(),
+            tokens_VT=items.tokens_VT.numpy(),
+            in_training_V=np.arange(self.num_items + 1) > 0,
+            popularity_VTW=items.popularity_TVW.repeat(len(times), 1, 1).swapaxes(0, 1).numpy(),
+        )
 
     def at_cut(self, *, split: str, cut: int | None = None) -> CutTable:
         cut = self.cut(split) if cut is None else cut

@@ -173,7 +173,7 @@ def test_a_part_of_the_catalogue_holds_what_the_batch_names() -> None:
     part = batch_of(samples_of(many_users(), num_negatives=4))
     assert whole.candidates is None
     assert part.candidates is not None
-    item_V, log_weight_V = part.candidates
+    (item_V, *_), log_weight_V = part.candidates
     assert item_V[0] == 0
     assert (item_V.diff() > 0).all()
     assert torch.equal(item_V[part.histories.item_BL], whole.histories.item_BL)

@@ -28,6 +28,12 @@ def catalogue(*, num_items: int = 6) -> Catalogue:
     )
 
 
+def part_of(whole: Catalogue, row_V: torch.Tensor) -> Catalogue:
+    """The catalogue of these rows only."""
+    rows = {name: column[row_V] for name, column in whole._asdict().items() if name != "popularity_TVW"}
+    return Catalogue(**rows, popularity_TVW=whole.popularity_TVW[:, row_V])
+
+
 def small_model(*, seed: int = 0, capacity: int = 8, **changes: Any) -> UserModel:
     """Random weights, those that start at zero as well; evaluation mode; horizons of 7 and 30 days."""
     torch.manual_seed(seed)

@@ -6,7 +6,7 @@ import torch
 
 from recsys.nn.neighbours import Neighbours
 from recsys.nn.own_items import own_items
-from tests.nn.small_model import catalogue, histories, small_model
+from tests.nn.small_model import catalogue, histories, part_of, small_model
 
 ROW_Q, LENGTH_Q = torch.tensor([0, 0, 1]), torch.tensor([2, 0, 3])  # {1, 2}, nothing, {4, 5}
 
@@ -34,7 +34,7 @@ def test_a_part_of_the_catalogue_says_the_same_of_its_items() -> None:
     first = history._replace(
         item_BL=torch.searchsorted(kept_V, history.item_BL[:1, :2]), timestamp_BL=history.timestamp_BL[:1, :2]
     )
-    part_QV = neighbours(own_items(first, ROW_Q[:1], LENGTH_Q[:1]), catalogue().take(kept_V))
+    part_QV = neighbours(own_items(first, ROW_Q[:1], LENGTH_Q[:1]), part_of(catalogue(), kept_V))
     torch.testing.assert_close(part_QV, torch.tensor([[0, 0, 0, 0.3]]))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
@@ -9,7 +11,7 @@ from torch import Tensor
 from recsys.batch import Histories
 from recsys.nn.own_items import own_items
 from recsys.nn.user_model import UserModel
-from tests.nn.small_model import DAY, NUM_FEATURES, catalogue, histories, small_model
+from tests.nn.small_model import DAY, NUM_FEATURES, catalogue, histories, part_of, small_model
 
 CHANGES = {
     "item_BL": lambda x: torch.where(x == 3, 5, 3),
@@ -109,7 +111,7 @@ def test_of_a_part_of_the_catalogue_every_score_is_as_of_the_whole() -> None:
     index = torch.tensor([0, 0]), torch.tensor([6, 3])
     with torch.no_grad():
         whole = model.item_logits(model.item_scores(model(history, items), history, items, *index))
-        part = items.take(row_V)
+        part = part_of(items, row_V)
         renamed = history._replace(item_BL=torch.searchsorted(row_V, history.item_BL))
         scores = model.item_scores(model(renamed, part), renamed, part, *index)
         torch.testing.assert_close(model.item_logits(scores), whole[:, row_V])
@@ -135,3 +137,19 @@ def test_an_order_without_time_ignores_the_clock() -> None:
 def test_impossible_settings_are_refused(change: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="must"):
         small_model(**change)
+
+
+def test_activation_checkpointing_changes_memory_and_nothing_else() -> None:
+    """Dropout included: the random state of forward comes back."""
+
+    def gradients(**changes: Any) -> list[torch.Tensor]:
+        model = small_model(dropout=0.5, **changes).train()
+        torch.manual_seed(3)
+        states = model(histories(), catalogue())
+        states.user_BLD.square().sum().backward()
+        return [p.grad for p in model.parameters() if p.grad is not None]
+
+    plain, again = gradients(), gradients(activation_checkpointing=True)
+    assert len(plain) == len(again) > 20
+    for one, other in zip(plain, again, strict=True):
+        torch.testing.assert_close(one, other)

@@ -31,7 +31,7 @@ def on_ranks(num_ranks: int, cases: list[dict[str, Any]], folder: Path, *, timeo
         "MASTER_PORT": str(port),
         "WORLD_SIZE": str(num_ranks),
         "OMP_NUM_THREADS": "1",
-        "PYTHONPATH": str(ROOT),
+        "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
     }
     ranks = []
     for rank in range(num_ranks):

@@ -15,23 +15,30 @@ from recsys.nn.user_model import UserModel
 from recsys.parallel.strategy import ddp, zero
 from recsys.parallel.tables import ShardedTable
 from recsys.parallel.tables.optimizers import ROW_OPTIMIZERS
+from recsys.parallel.tables.torchrec import TorchRecTable
 from recsys.schema import InputError
 from tests.parallel.training import PLAN, SGD, Losses, constant
 from tests.test_module import StopAt, module, samples_of
 
 
-def with_sharded_tables(plain: UserModel, *, optimizer: str, lr: float) -> UserModel:
+def with_sharded_tables(
+    plain: UserModel, *, optimizer: str, lr: float, lookup: type[ShardedTable] = ShardedTable
+) -> UserModel:
     """The same model, its item tables over the ranks."""
 
-    def dealt(table: Any) -> ShardedTable:
+    def dealt(table: Any, kind: type[ShardedTable] = ShardedTable) -> ShardedTable:
         num_rows, width = table.weight.shape
-        made = ShardedTable(
+        made = kind(
             num_rows=num_rows, width=width, std=0.1, seed=0, optimizer=ROW_OPTIMIZERS[optimizer](lr=lr)
         )
         made.start_from(table.weight.detach())
         return made
 
-    model = UserModel(plain.config, lookup=dealt(plain.item_tower.lookup), item_bias=dealt(plain.item_bias))
+    model = UserModel(
+        plain.config,
+        lookup=dealt(plain.item_tower.lookup, lookup),
+        item_bias=dealt(plain.item_bias),
+    )
     kept = model.state_dict().keys()
     model.load_state_dict({name: weight for name, weight in plain.state_dict().items() if name in kept})
     return model.eval()
@@ -63,8 +70,9 @@ def train(
     pl.seed_everything(0, verbose=False)
     trained = module()
     trained.make_optimizer, trained.make_scheduler = SGD(), constant
-    if table == "sharded":
-        trained.model = with_sharded_tables(trained.model, optimizer=optimizer, lr=0.05)
+    if table != "replicated":
+        kind = TorchRecTable if table == "torchrec" else ShardedTable
+        trained.model = with_sharded_tables(trained.model, optimizer=optimizer, lr=0.05, lookup=kind)
     elif clip:
         trained.configure_gradient_clipping = (  # type: ignore[method-assign]
             lambda *_, **__: clip_each_by_its_own_norm(trained, clip)
@@ -108,6 +116,20 @@ def clipped_by_value() -> str:
         enable_progress_bar=False,
         gradient_clip_val=1.0,
         gradient_clip_algorithm="value",
+    )
+    try:
+        trainer.fit(trained, datamodule=UserDataModule(samples=samples_of(), plan=PLAN))
+    except InputError as error:
+        return str(error)
+    return ""
+
+
+def refused_by_torchrec(**changes: Any) -> str:
+    """What is said where TorchRec's update within backward would mean something else."""
+    trained = module()
+    trained.model = with_sharded_tables(trained.model, optimizer="sgd", lr=0.1, lookup=TorchRecTable)
+    trainer = pl.Trainer(
+        accelerator="cpu", devices=2, strategy=ddp(), logger=False, enable_progress_bar=False, **changes
     )
     try:
         trainer.fit(trained, datamodule=UserDataModule(samples=samples_of(), plan=PLAN))

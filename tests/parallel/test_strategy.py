@@ -16,6 +16,7 @@ SETTINGS = {
     "accumulated": {"accumulate": 4},
     "clipped": {"clip": 0.1},
     "accumulated and clipped": {"accumulate": 4, "clip": 0.1},
+    "activation checkpointing": {"activation_checkpointing": True},
 }
 
 
@@ -44,4 +45,6 @@ def test_losses_are_those_of_ddp(losses: Any, strategy: str, name: str) -> None:
 def test_the_comparison_can_fail(losses: Any) -> None:
     """Accumulation keeps the step (one global batch in parts); clipping changes it, so it bites."""
     torch.testing.assert_close(losses["ddp", "accumulated"], losses["ddp", "plain"], atol=1e-4, rtol=0)
+    again = losses["ddp", "activation checkpointing"]
+    torch.testing.assert_close(again, losses["ddp", "plain"], atol=1e-5, rtol=0)
     assert (losses["ddp", "clipped"] - losses["ddp", "plain"]).abs().max() > 1e-2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,7 @@ def train(
     save: str | None = None,
     save_at: int = 0,
     resume: str | None = None,
+    activation_checkpointing: bool = False,
     more: Sequence[pl.Callback] = (),
     **options: Any,
 ) -> dict[str, Any]:
@@ -67,6 +69,7 @@ def train(
     rank = torch.distributed.get_rank() if torch.distributed.is_initialized() else 0
     pl.seed_everything(rank, verbose=False)  # dropout differs by rank; the model is sent from the first
     trained = module(dropout=dropout)
+    trained.model.config = replace(trained.model.config, activation_checkpointing=activation_checkpointing)
     trained.make_optimizer = SGD() if optimizer == "sgd" else AdamW(lr=0.01)
     trained.make_scheduler = constant
     losses = Losses(accumulate)

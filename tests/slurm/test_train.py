@@ -36,7 +36,7 @@ def endings(log: str) -> list[str]:
 
 
 def saved_steps(place: Path) -> list[int]:
-    folder = place / "outputs" / "cluster" / "checkpoints"
+    folder = place / "outputs" / "online_retail" / "cluster" / "checkpoints"
     return sorted(
         int(found[1]) for path in folder.glob("*") if (found := re.search(r"^step=(\d+)", path.name))
     )
@@ -53,7 +53,7 @@ def wait_for_checkpoint(place: Path, box: SlurmBox, job_id: str) -> None:
 
 def is_trained(place: Path) -> bool:
     bundle = place / "models" / "online_retail" / "cluster"
-    return bundle.is_dir() and (place / "outputs" / "cluster" / "report.html").is_file()
+    return bundle.is_dir() and (place / "outputs" / "online_retail" / "cluster" / "report.html").is_file()
 
 
 def process_of(job_id: str, rank: int) -> int:
@@ -99,9 +99,10 @@ def test_a_killed_rank_fails_the_job(box: SlurmBox, place_with_tables: Path) -> 
     assert not is_trained(place)
 
 
-def test_preempted_and_resumed_on_fewer_nodes(box: SlurmBox, place_with_tables: Path) -> None:
+@pytest.mark.parametrize("trainer", ["ddp", "zero2"])
+def test_preempted_and_resumed_on_fewer_nodes(box: SlurmBox, place_with_tables: Path, trainer: str) -> None:
     place = place_with_tables
-    job_id = submit(box, place, "--nodes=1-2", WHOLE_NODES, overrides=LONG)
+    job_id = submit(box, place, "--nodes=1-2", WHOLE_NODES, overrides=(f"trainer={trainer}", *LONG))
     wait_for_checkpoint(place, box, job_id)
     before = saved_steps(place)
     urgent = box.submit(
@@ -120,6 +121,25 @@ def test_preempted_and_resumed_on_fewer_nodes(box: SlurmBox, place_with_tables: 
     assert "on 1 nodes" in second
     assert is_trained(place)
     assert steps_logged(place)[-1] == 80
+
+
+def test_out_of_time(box: SlurmBox, place_with_tables: Path) -> None:
+    """Slurm warns before the time limit; the run saves and is queued again."""
+    place = place_with_tables
+    endless = ("trainer.max_epochs=1000", *LONG[1:])
+    job_id = submit(box, place, "--time=00:02:00", "--signal=SIGUSR1@30", overrides=endless)
+    wait_until(
+        lambda: "RUNNING" in endings(log_of(place, job_id))[1:] or box.has_ended(job_id),
+        seconds=330,  # Slurm may warn a minute early, and keeps time by the minute
+        what=lambda: log_of(place, job_id),
+    )
+    log = log_of(place, job_id)
+    box.slurm("scancel", job_id)
+    assert endings(log)[:3] == ["RUNNING", "PREEMPTED", "RUNNING"], log
+    assert "PREEMPTED or out of time; requeued" in log
+    reached = re.search(r"preempted at step (\d+): saved \S+; Slurm runs it again", log)
+    assert reached, log
+    assert int(reached[1]) > 0
 
 
 def test_a_lost_node(box: SlurmBox, place_with_tables: Path) -> None:
@@ -141,6 +161,6 @@ def test_a_lost_node(box: SlurmBox, place_with_tables: Path) -> None:
 
 
 def steps_logged(place: Path) -> list[int]:
-    lines = (place / "outputs" / "cluster" / "csv" / "metrics.csv").read_text().splitlines()
+    lines = (place / "outputs" / "online_retail" / "cluster" / "csv" / "metrics.csv").read_text().splitlines()
     at = lines[0].split(",").index("step")
     return [int(line.split(",")[at]) + 1 for line in lines[1:]]

@@ -24,8 +24,9 @@ def saved_bytes(
     D, positions = config.width, work.positions
     statistics = FLOAT_BYTES * positions
     token = a * positions * D
-    # norm's input, output, qkv 3, mixed, out, gate; norm's input, output, up 4, silu 2, product 2
-    block = (18 + 2 * copies) * token + 2 * mask * positions * D + statistics * (2 + config.num_heads)
+    block = _block(config, work, activation_bytes=a, fused=fused)
+    if config.activation_checkpointing:
+        block = token  # its input
     return {
         "items": _items(config, work, a=a, copies=copies),
         "tokens": work.rows * work.events * (3 * a + INDEX_BYTES) + mask * positions * D,
@@ -39,17 +40,40 @@ def saved_bytes(
     }
 
 
+def peak_bytes(config: UserModelConfig, work: Workload, *, activation_bytes: int, fused: bool) -> int:
+    """Most that a step holds: when backward begins, all that is saved beside logits and their gradients;
+    where blocks are computed again, perhaps while one is.
+    """
+    saved = saved_bytes(config, work, activation_bytes=activation_bytes, fused=fused)
+    peak = sum(saved.values()) + working_bytes(work)
+    if not config.activation_checkpointing:
+        return peak
+    token = activation_bytes * work.positions * config.width
+    block = _block(config, work, activation_bytes=activation_bytes, fused=fused)
+    vectors = FLOAT_BYTES * work.candidates * config.width  # gradients of the items, from the scores
+    again = sum(saved[part] for part in ("items", "tokens", "blocks")) + block + 4 * token + vectors
+    return max(peak, again)
+
+
 def working_bytes(work: Workload) -> int:
     """At the peak, when backward begins, beside all that is saved: logits and their gradients."""
     return 4 * FLOAT_BYTES * work.queries * work.candidates
 
 
+def _block(config: UserModelConfig, work: Workload, *, activation_bytes: int, fused: bool) -> int:
+    """What one block saves."""
+    a, mask, copies = activation_bytes, 1 if fused else activation_bytes, 0 if fused else 1
+    token = a * work.positions * config.width
+    # norm's input, output, qkv 3, mixed, out, gate; norm's input, output, up 4, silu 2, product 2
+    block = (18 + 2 * copies) * token + 2 * mask * work.positions * config.width
+    return block + FLOAT_BYTES * work.positions * (2 + config.num_heads)
+
+
 def _items(config: UserModelConfig, work: Workload, *, a: int, copies: int) -> int:
     tower = config.item_tower
-    taken = 0 if work.looks_at_all else a * tower.num_numeric + FLOAT_BYTES * NUM_POPULARITY * work.periods
     ids = INDEX_BYTES * (work.words + len(tower.field_sizes) + 1)
     vectors = a * ((1 + copies) * config.width + 3 * config.score_width + 1)
-    return work.candidates * (ids + taken + vectors + 8 * FLOAT_BYTES)
+    return work.candidates * (ids + vectors + 8 * FLOAT_BYTES)
 
 
 def _user_vectors(config: UserModelConfig, work: Workload, *, a: int, mask: int) -> int:

@@ -16,26 +16,30 @@ from recsys.parallel.planner.sizes import Workload
 
 
 class Product(NamedTuple):
-    """`learned_sides`: how many of the two factors get a gradient."""
+    """`learned_sides`: how many of the two factors get a gradient; `again`: forward runs once more in
+    backward."""
 
     part: str
     forward: int
     learned_sides: int = 2
+    again: bool = False
 
     @property
     def step(self) -> int:
-        return self.forward * (1 + self.learned_sides)
+        return self.forward * (1 + self.learned_sides + self.again)
 
 
 def products(config: UserModelConfig, work: Workload) -> list[Product]:
     """Every matrix product of a step."""
     D, S, V = config.width, config.score_width, work.candidates
     events, positions = work.rows * work.events, work.positions
+    again = config.activation_checkpointing
     attention = 4 * work.rows * (work.events + 1) ** 2 * D  # scores and mixing
     found = [
         Product("tokens", 2 * events * 3 * D, 1),
-        Product("blocks", config.num_blocks * 22 * positions * D * D),  # qkv 3, gate 1, out 1, up 4, down 2
-        Product("block attention", config.num_blocks * attention),
+        # qkv 3, gate 1, out 1, up 4, down 2
+        Product("blocks", config.num_blocks * 22 * positions * D * D, again=again),
+        Product("block attention", config.num_blocks * attention, again=again),
         Product("cross-attention", 8 * positions * D * D + attention),
         Product("item vectors", 2 * V * D * S),
         Product("item numbers", 2 * V * config.item_tower.num_numeric * D, 1),

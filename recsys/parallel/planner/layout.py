@@ -51,8 +51,6 @@ class Run:
     """How many GPUs, in what precision, and how tables are stepped.
 
     accumulate: micro batches of a step.
-    catalogue: where the items' content is kept, `replicated` on every GPU as training does now or `sharded`
-        with the rows of the tables.
     """
 
     num_gpus: int
@@ -60,13 +58,10 @@ class Run:
     precision: Precision
     accumulate: int = 1
     table_optimizer: str = "adagrad"
-    catalogue: str = "replicated"
 
     def __post_init__(self) -> None:
         if self.table_optimizer not in TABLE_OPTIMIZERS:
             raise InputError(f"table_optimizer must be one of {', '.join(TABLE_OPTIMIZERS)}")
-        if self.catalogue not in TABLES:
-            raise InputError(f"catalogue must be one of {', '.join(TABLES)}")
         if min(self.num_gpus, self.gpus_per_node, self.accumulate) < 1:
             raise InputError("a run needs at least one GPU and one micro batch a step")
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 
 from recsys.nn.user_model import NUM_POPULARITY, UserModelConfig
-from recsys.parallel.planner.activations import saved_bytes, working_bytes
+from recsys.parallel.planner.activations import peak_bytes
 from recsys.parallel.planner.layout import Layout, Run
 from recsys.parallel.planner.model_size import ModelSize
 from recsys.parallel.planner.sizes import TableSizes, Workload
@@ -56,14 +56,13 @@ def memory(
     shapes = size.shapes if layout.tables == "replicated" else size.dense()
     parameters, gradients, optimizer = engine_bytes(shapes, layout.stage, run)
     activation_bytes = run.precision.activation_bytes
-    saved = saved_bytes(config, work, activation_bytes=activation_bytes, fused=True)
     return Memory(
         parameters=parameters,
         gradients=gradients,
         optimizer=optimizer,
         table=shard_bytes(size, run, work) if layout.tables == "sharded" else 0,
-        activations=sum(saved.values()) + working_bytes(work),
-        catalogue=catalogue_bytes(sizes, run, layout),
+        activations=peak_bytes(config, work, activation_bytes=activation_bytes, fused=True),
+        catalogue=catalogue_bytes(sizes, work),
         buffers=size.buffer_bytes + _buckets(shapes, layout.stage, run),
     )
 
@@ -107,13 +106,13 @@ def shard_bytes(size: ModelSize, run: Run, work: Workload) -> int:
     return 4 * rows * columns + state + touched
 
 
-def catalogue_bytes(sizes: TableSizes, run: Run, layout: Layout) -> int:
-    """Content of the items: indices, numbers, padded words and dated popularity."""
+def catalogue_bytes(sizes: TableSizes, work: Workload) -> int:
+    """Content of the items a step looks at, which the batch brings where they are not all: indices, numbers,
+    padded words and dated popularity.
+    """
     item = 8 * (1 + len(sizes.field_sizes) + sizes.words_per_item) + 1
-    item += 4 * (sizes.num_numeric + NUM_POPULARITY * sizes.num_periods)
-    split = run.catalogue == "sharded" and layout.tables == "sharded"
-    items = sizes.num_items + 1
-    return item * (_padded(items, run.num_gpus) // run.num_gpus if split else items)
+    item += 4 * (sizes.num_numeric + NUM_POPULARITY * min(sizes.num_periods, work.queries))
+    return item * work.candidates
 
 
 def _buckets(shapes: Mapping[str, tuple[int, ...]], stage: int, run: Run) -> int:

@@ -66,7 +66,7 @@ def make_plan(
     for layout in LAYOUTS:
         held = memory(layout, run=run, size=size, config=config, sizes=sizes, work=work)
         engine = engine_sent(layout, run=run, size=size)
-        table = table_sent(layout, run=run, size=size, sizes=sizes, work=work)
+        table = table_sent(layout, run=run, size=size, work=work)
         time = step_time(
             layout,
             run=run,

@@ -111,6 +111,7 @@ def planned_config(*, sizes: TableSizes, settings: ModelSettings, max_length: in
         dropout=settings.dropout,
         user_dropout=settings.user_dropout,
         temperature=settings.temperature,
+        activation_checkpointing=settings.activation_checkpointing,
         repeats=settings.repeats and not sizes.filter_seen,
         num_neighbours=settings.num_neighbours
         if sizes.has_time and sizes.num_items <= MAX_DENSE_ITEMS

@@ -9,9 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from recsys.parallel.planner.layout import Layout, Run
-from recsys.parallel.planner.memory import catalogue_bytes
 from recsys.parallel.planner.model_size import ModelSize
-from recsys.parallel.planner.sizes import TableSizes, Workload
+from recsys.parallel.planner.sizes import Workload
 
 INDEX_BYTES, FLOAT_BYTES = 8, 4
 
@@ -44,13 +43,11 @@ def engine_sent(layout: Layout, *, run: Run, size: ModelSize) -> Sent:
     return Sent(total - between, between)
 
 
-def table_sent(layout: Layout, *, run: Run, size: ModelSize, sizes: TableSizes, work: Workload) -> Sent:
-    """Per candidate: its index out, its rows back, their gradients out; its content where that is split."""
+def table_sent(layout: Layout, *, run: Run, size: ModelSize, work: Workload) -> Sent:
+    """Per candidate: its index out, its rows back, their gradients out."""
     if layout.tables == "replicated":
         return Sent(0.0, 0.0)
     an_item = INDEX_BYTES + 2 * FLOAT_BYTES * size.table_columns
-    if run.catalogue == "sharded":
-        an_item += catalogue_bytes(sizes, run, Layout(layout.stage, "replicated")) // (sizes.num_items + 1)
     total = run.accumulate * work.candidates * an_item
     between = total * run.others_between
     return Sent(total * run.others - between, between)

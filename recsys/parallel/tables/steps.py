@@ -11,6 +11,7 @@ from pytorch_lightning.strategies import DDPStrategy, DeepSpeedStrategy
 
 from recsys.parallel.tables.checkpoint import load_tables, save_tables
 from recsys.parallel.tables.table import ShardedTable
+from recsys.parallel.tables.torchrec import TorchRecTable
 from recsys.schema import InputError
 
 _ENTRY = "tables"  # of a checkpoint: the folder of its tables, beside it
@@ -48,8 +49,32 @@ class StepsTables(DDPStrategy):
             )
         if trainer.gradient_clip_val and trainer.gradient_clip_algorithm == "value":
             raise InputError("model.table=sharded clips by norm; set trainer.gradient_clip_algorithm=norm")
+        fused = any(table.is_fused for table in self.tables.values())
+        for name, is_set in (
+            ("accumulate_grad_batches", trainer.accumulate_grad_batches > 1),
+            ("gradient_clip_val", trainer.gradient_clip_val),
+        ):
+            if fused and is_set:
+                raise InputError(
+                    f"model.table=torchrec updates rows within every backward pass: trainer.{name} would not "
+                    "hold for them; leave it or take model.table=sharded"
+                )
         for table in self.tables.values():
             table.allocate(self.root_device)
+
+    def training_step(self, *args: Any, **kwargs: Any) -> Any:
+        for table in self.tables.values():
+            if isinstance(table, TorchRecTable):
+                table.set_rate(self._lr_factor())
+        return super().training_step(*args, **kwargs)
+
+    def _lr_factor(self) -> float:
+        """Of the dense part's schedule, for the step at hand."""
+        assert self.lightning_module is not None
+        factor = 1.0
+        for scheduled in self.lightning_module.trainer.lr_scheduler_configs:
+            factor = float(scheduled.scheduler.get_last_lr()[0] / scheduled.scheduler.base_lrs[0])
+        return factor
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> Any:
         """The tables follow the dense part's schedule and clipping, each by its own norm."""
@@ -61,11 +86,8 @@ class StepsTables(DDPStrategy):
         assert self.lightning_module is not None
         trainer = self.lightning_module.trainer
         if is_step:
-            factor = 1.0
-            for scheduled in trainer.lr_scheduler_configs:
-                factor = float(scheduled.scheduler.get_last_lr()[0] / scheduled.scheduler.base_lrs[0])
             for table in self.tables.values():
-                table.step(max_norm=trainer.gradient_clip_val, lr_factor=factor)
+                table.step(max_norm=trainer.gradient_clip_val, lr_factor=self._lr_factor())
         return done
 
     def save_checkpoint(self, checkpoint: dict[str, Any], filepath: Any, storage_options: Any = None) -> None:

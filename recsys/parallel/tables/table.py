@@ -30,6 +30,8 @@ class ShardedTable:
     strategy allocates it when the ranks are up (`parallel.tables.steps`), and steps it.
     """
 
+    is_fused = False  # whether rows move within the backward pass
+
     def __init__(self, *, num_rows: int, width: int, std: float, seed: int, optimizer: RowOptimizer) -> None:
         """`num_rows` counts the padding, row 0. Vectors start normal with deviation `std`, the same for any
         number of ranks."""

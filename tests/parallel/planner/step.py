@@ -29,6 +29,11 @@ CASES: dict[str, dict[str, Any]] = {
         "sizes": TableSizes(num_items=500, field_sizes=[7], num_tokens=90, words_per_item=5, num_periods=6),
         "num_negatives": 1000,
     },
+    "activation checkpointing": {
+        "settings": ModelSettings(
+            width=96, score_width=48, num_blocks=5, num_heads=4, activation_checkpointing=True
+        )
+    },
     "long rows": {"max_length": 250, "batch": BatchSettings(tokens_per_gpu=1000)},
 }
 
@@ -48,20 +53,23 @@ def planned(
     return config, work
 
 
-def module_of(config: UserModelConfig, sizes: TableSizes) -> UserModule:
+def catalogue_of(item_V: torch.Tensor, sizes: TableSizes) -> Catalogue:
+    items = len(item_V)
+    return Catalogue(
+        item_V=item_V,
+        categorical_VF=torch.stack([torch.randint(0, s + 1, (items,)) for s in sizes.field_sizes], 1),
+        numeric_VN=torch.randn(items, sizes.num_numeric),
+        tokens_VT=torch.randint(0, sizes.num_tokens + 1, (items, sizes.words_per_item)),
+        in_training_V=torch.arange(items) > 0,
+        popularity_TVW=torch.randn(sizes.num_periods, items, NUM_POPULARITY),
+    )
+
+
+def module_of(config: UserModelConfig, sizes: TableSizes, work: Workload) -> UserModule:
     torch.manual_seed(0)
-    items, heads = sizes.num_items + 1, config.value_heads
-    assert heads is not None
     return UserModule(
         model=UserModel(config),
-        catalogue=Catalogue(
-            item_V=torch.arange(items),
-            categorical_VF=torch.stack([torch.randint(0, s + 1, (items,)) for s in sizes.field_sizes], 1),
-            numeric_VN=torch.randn(items, sizes.num_numeric),
-            tokens_VT=torch.randint(0, sizes.num_tokens + 1, (items, sizes.words_per_item)),
-            in_training_V=torch.arange(items) > 0,
-            popularity_TVW=torch.randn(sizes.num_periods, items, NUM_POPULARITY),
-        ),
+        catalogue=catalogue_of(torch.arange(sizes.num_items + 1), sizes) if work.looks_at_all else None,
         objective=ObjectiveConfig(),
         optimizer=AdamW(lr=0.01),
         scheduler=WarmupCosine(),
@@ -104,19 +112,21 @@ def batch_of(config: UserModelConfig, sizes: TableSizes, work: Workload) -> Trai
         ),
         candidates=None
         if work.looks_at_all
-        else Candidates(
-            item_V=torch.cat([torch.tensor([0]), torch.randperm(sizes.num_items)[: V - 1].sort()[0] + 1]),
-            log_weight_V=torch.rand(V),
-        ),
+        else Candidates(catalogue=catalogue_of(_candidates(sizes, work), sizes), log_weight_V=torch.rand(V)),
         total_weight=float(Q),
         total_cuts=B * work.cuts,
         position=(0, 1),
     )
 
 
+def _candidates(sizes: TableSizes, work: Workload) -> torch.Tensor:
+    drawn = torch.randperm(sizes.num_items)[: work.candidates - 1].sort()[0] + 1
+    return torch.cat([torch.tensor([0]), drawn])
+
+
 def counted_flops(config: UserModelConfig, sizes: TableSizes, work: Workload) -> int:
     """Of a real step, attention as plain products."""
-    module, batch = module_of(config, sizes), batch_of(config, sizes, work)
+    module, batch = module_of(config, sizes, work), batch_of(config, sizes, work)
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
         torch.stack(list(module.losses(batch).values())).sum().backward()
     return int(counter.get_total_flops())
@@ -124,8 +134,10 @@ def counted_flops(config: UserModelConfig, sizes: TableSizes, work: Workload) ->
 
 def measured_saved_bytes(config: UserModelConfig, sizes: TableSizes, work: Workload) -> int:
     """Bytes of the memory that autograd keeps, without parameters, the catalogue and the batch."""
-    module, batch = module_of(config, sizes), batch_of(config, sizes, work)
-    parts: list[Any] = [batch.histories, batch.items, batch.cuts, batch.candidates or ()]
+    module, batch = module_of(config, sizes, work), batch_of(config, sizes, work)
+    parts: list[Any] = [batch.histories, batch.items, batch.cuts]
+    if batch.candidates is not None:
+        parts += [batch.candidates.catalogue, [batch.candidates.log_weight_V]]
     given = [*module.parameters(), *module.buffers(), *(t for part in parts for t in part)]
     addresses = {t.untyped_storage().data_ptr() for t in given}
     kept: dict[int, torch.Tensor] = {}
@@ -143,8 +155,11 @@ def measured_saved_bytes(config: UserModelConfig, sizes: TableSizes, work: Workl
 
 
 def measured_peak_bytes(config: UserModelConfig, sizes: TableSizes, work: Workload) -> int:
-    """Most bytes that the allocator gave out in a step, from before forward to the end of backward."""
-    module, batch = module_of(config, sizes), batch_of(config, sizes, work)
+    """Most bytes that the allocator gave out in a step, from before forward to the end of backward, gradients
+    of parameters being there already."""
+    module, batch = module_of(config, sizes, work), batch_of(config, sizes, work)
+    for parameter in module.parameters():
+        parameter.grad = torch.zeros_like(parameter)
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
         torch.stack(list(module.losses(batch).values())).sum().backward()
     events = profiler.profiler.kineto_results.events()  # type: ignore[union-attr]

@@ -6,20 +6,18 @@ import pytest
 
 from recsys.parallel.planner.layout import Layout, Precision, Run
 from recsys.parallel.planner.model_size import ModelSize
-from recsys.parallel.planner.sizes import TableSizes
 from recsys.parallel.planner.traffic import engine_sent, table_sent
 from tests.parallel.planner.step import planned
 
 SIZE = ModelSize({"item_tower.lookup.weight": (11, 4), "item_bias.weight": (11, 1), "dense": (100, 10)}, 0)
 
 
-def run(*, num_gpus: int, accumulate: int = 1, catalogue: str = "replicated") -> Run:
+def run(*, num_gpus: int, accumulate: int = 1) -> Run:
     return Run(
         num_gpus=num_gpus,
         gpus_per_node=8,
         precision=Precision.of("bf16-mixed"),
         accumulate=accumulate,
-        catalogue=catalogue,
     )
 
 
@@ -44,10 +42,7 @@ def test_replicated_tables_are_sent_whole_and_one_gpu_sends_nothing() -> None:
 def test_lookups_of_sharded_tables() -> None:
     """A candidate: 8 bytes of index out, 5 float32 back, 5 of gradient; 8 of 16 ranks are elsewhere."""
     _, work = planned()
-    parts = {"size": SIZE, "sizes": TableSizes(num_items=10), "work": work}
+    parts = {"size": SIZE, "work": work}
     sent = table_sent(Layout(2, "sharded"), run=run(num_gpus=16), **parts)
     assert sent.between == pytest.approx(work.candidates * 48 * 8 / 16)
     assert sent.within == pytest.approx(work.candidates * 48 * 7 / 16)
-    # content: 8 bytes of index, 2 fields and 16 words, 1 of the mask, 1 number and 52 weeks of 4 float32
-    split = table_sent(Layout(2, "sharded"), run=run(num_gpus=16, catalogue="sharded"), **parts)
-    assert split.between == pytest.approx(work.candidates * (48 + 8 * 19 + 1 + 4 + 4 * 4 * 52) * 8 / 16)
