@@ -26,7 +26,7 @@ class StepLog(pl.Callback):
 
     Losses, tokens and targets are of all ranks together; memory (the peak so far) and the share of the time
     that went by waiting for data are of the rank with most of it. The gradient norm is the last step's,
-    without sharded tables, before clipping. The time between epochs, when the model is judged, does not count.
+    without sharded tables, before clipping. The time between epochs, with the model judged, is left out.
 
     peak_flops: of one device in the precision of the run. With it the row has the model FLOPs utilisation
     (Chowdhery et al., PaLM, 2022, appendix B): what the real events cost, as a share of the devices' peak.
