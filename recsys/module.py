@@ -92,16 +92,23 @@ class UserModule(pl.LightningModule):
             parts["conversion"] = conversion_loss(output, batch.cuts) / total
         return parts
 
-    def training_step(self, batch: TrainBatch, batch_idx: int) -> Tensor:
+    def training_step(self, batch: TrainBatch, batch_idx: int) -> dict[str, Any]:
+        """`parts` are as `losses` gives them, with the weighted sum as `loss`."""
         parts = self.losses(batch)
         loss = torch.stack([getattr(self.objective, name) * part for name, part in parts.items()]).sum()
         shares = self.trainer.world_size * self.trainer.accumulate_grad_batches
-        for name, part in parts.items():
-            self.log(f"train/{name}", part.detach() * shares, on_step=False, on_epoch=True, batch_size=1)
+        told = {name: part.detach() for name, part in (parts | {"loss": loss}).items()}
         self.log(
-            "train/loss", loss.detach() * shares, prog_bar=True, on_step=False, on_epoch=True, batch_size=1
+            "train/loss",
+            told["loss"] * shares,
+            prog_bar=True,
+            logger=False,
+            on_step=False,
+            on_epoch=True,
+            sync_dist=True,
+            batch_size=1,
         )
-        return loss * shares
+        return {"loss": loss * shares, "parts": told}
 
     def on_train_start(self) -> None:
         self._epoch_began = time.perf_counter()  # an epoch that is gone on with has no start of its own

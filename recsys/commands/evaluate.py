@@ -72,7 +72,7 @@ def training_curves(path: Path) -> dict[str, list[tuple[float, float]]]:
     with path.open() as file:
         for row in csv.DictReader(file):
             for name, value in row.items():
-                if value and name not in ("epoch", "step", "train/epoch_seconds"):
+                if value and name.startswith(("train/", "validation/")) and name != "train/epoch_seconds":
                     curves.setdefault(name, []).append((float(row["step"]), float(value)))
     return curves
 

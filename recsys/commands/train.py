@@ -62,6 +62,7 @@ def main(cfg: Any) -> Any:
     from recsys.module import ObjectiveConfig, UserModule
     from recsys.parallel.checkpoints import to_resume
     from recsys.parallel.cluster import allotted
+    from recsys.parallel.preemption import leave_whole
     from recsys.parallel.strategy import whole_model
     from recsys.promotion import check_name
     from recsys.repeat_fit import fit_repeats
@@ -118,6 +119,7 @@ def main(cfg: Any) -> Any:
         scheduler=scheduler,
         evaluate=evaluator,
     )
+    leave_whole()
     trainer = _trainer(cfg, logged={**settings, "trained_on": trained_on})
     datamodule = UserDataModule(samples=samples, plan=plan, num_workers=data.num_workers)
     resume = to_resume(cfg.resume, Path(cfg.output_dir) / "checkpoints")

@@ -7,6 +7,7 @@ sample: neither the world size nor the number of workers enters the plan.
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -137,6 +138,7 @@ class ElasticLoader:
         self.rank, self.world, self.accumulate, self.num_workers = rank, world, accumulate, num_workers
         self.steps = self.plan.num_batches(0)
         self.epoch = self.done = 0
+        self.waited_s = 0.0  # by whoever iterated, since the start
 
     def __len__(self) -> int:
         return self.steps * self.accumulate
@@ -150,10 +152,13 @@ class ElasticLoader:
             worker_init_fn=_ignore_preemption,
             generator=torch.Generator(),  # else its seed is drawn from the stream that dropout uses
         )
+        began = time.perf_counter()
         for micro, batch in enumerate(loader, 1):
+            self.waited_s += time.perf_counter() - began
             if micro % self.accumulate == 0:
                 self.epoch, self.done = batch.position
             yield batch
+            began = time.perf_counter()
 
     def _requests(self) -> Iterator[list[tuple[np.ndarray, float, int, tuple[int, int]]]]:
         epoch, start = self.epoch, self.done

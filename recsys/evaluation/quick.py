@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import chain
 
 import numpy as np
 
@@ -10,11 +11,13 @@ from recsys.batch import Catalogue
 from recsys.build import catalogue_at
 from recsys.data.cut_features import CutScaler
 from recsys.data.tables import FeatureTables
-from recsys.evaluation.scoring import score_users
-from recsys.evaluation.views import ranking_views, seen_and_targets, top_ranked
+from recsys.evaluation.scoring import ScoredUsers, score_users
+from recsys.evaluation.views import View, ranking_views, seen_and_targets, top_ranked
+from recsys.metrics.ragged import Ragged
 from recsys.metrics.ranking import ranking_metrics
 from recsys.metrics.value import normalised_gini
 from recsys.nn.user_model import UserModel
+from recsys.parallel.dealing import of_all_ranks, rank_and_world
 
 VIEWS = ("all", "not_yet_bought")
 
@@ -22,36 +25,51 @@ VIEWS = ("all", "not_yet_bought")
 def quick_figures(
     *, model: UserModel, catalogue: Catalogue, tables: FeatureTables, split: str, scaler: CutScaler
 ) -> dict[str, float]:
-    """NDCG@10 over all and not-yet-bought items, and the Gini of spend at the longest observed horizon."""
+    """NDCG@10 over all and not-yet-bought items, and the Gini of spend at the longest observed horizon.
+
+    Ranks share the users and all get the figures, which are those that one rank would find.
+    """
     table, items = tables.at_cut(split=split), tables.items(split)
     seen, _ = seen_and_targets(tables, table)
     views = [v for v in ranking_views(tables, table, items, known=items.in_training) if v.name in VIEWS]
-    ndcg = {view.name: np.full(len(table.user_index), np.nan) for view in views}
-    spend = None
-    for chunk in score_users(model=model, catalogue=catalogue, tables=tables, table=table, scaler=scaler):
-        for view in views:
-            inside = np.isin(chunk.rows, view.rows)
-            rows = chunk.rows[inside]
-            if not len(rows):
-                continue
-            ranked_BK = top_ranked(
-                chunk.score_BV[inside],
-                candidate=view.candidate,
-                seen=seen if view.hides_seen else None,
-                rows=rows,
-            )
-            targets = view.targets.select(np.searchsorted(view.rows, rows))
-            ndcg[view.name][rows] = ranking_metrics(ranked_UK=ranked_BK, targets=targets, ks=(10,))["ndcg@10"]
-        if chunk.spend_BH is not None:
-            spend = np.full(table.spend.shape, np.nan) if spend is None else spend
-            spend[chunk.rows] = chunk.spend_BH
-    figures = {f"ndcg@10/{name}": float(np.nanmean(values)) for name, values in ndcg.items()}
-    if spend is not None:
+    rank, world = rank_and_world()
+    chunks = score_users(
+        model=model, catalogue=catalogue, tables=tables, table=table, scaler=scaler, rank=rank, world=world
+    )
+    mine = [(chunk.rows, _ndcg(chunk, views, seen), chunk.spend_BH) for chunk in chunks]
+    ndcg_UW = np.full((len(table.user_index), len(views)), np.nan)
+    spend_UH = None
+    for rows, ndcg_BW, spend_BH in chain.from_iterable(of_all_ranks(mine)):
+        ndcg_UW[rows] = ndcg_BW
+        if spend_BH is not None:
+            spend_UH = np.full(table.spend.shape, np.nan) if spend_UH is None else spend_UH
+            spend_UH[rows] = spend_BH
+    figures = {f"ndcg@10/{view.name}": float(np.nanmean(ndcg_UW[:, w])) for w, view in enumerate(views)}
+    if spend_UH is not None:
         h = int(np.flatnonzero(np.isfinite(table.spend).any(0)).max(initial=0))
         known = np.isfinite(table.spend[:, h]) & (table.prefix_length > 0)
         if known.any():
-            figures["gini"] = float(normalised_gini(table.spend[known, h], spend[known, h]))
+            figures["gini"] = float(normalised_gini(table.spend[known, h], spend_UH[known, h]))
     return figures
+
+
+def _ndcg(chunk: ScoredUsers, views: list[View], seen: Ragged) -> np.ndarray:
+    """(B, W) NDCG@10 of the chunk's users in each of W views, nan where they are not in it."""
+    ndcg_BW = np.full((len(chunk.rows), len(views)), np.nan)
+    for w, view in enumerate(views):
+        inside = np.isin(chunk.rows, view.rows)
+        rows = chunk.rows[inside]
+        if not len(rows):
+            continue
+        ranked_BK = top_ranked(
+            chunk.score_BV[inside],
+            candidate=view.candidate,
+            seen=seen if view.hides_seen else None,
+            rows=rows,
+        )
+        targets = view.targets.select(np.searchsorted(view.rows, rows))
+        ndcg_BW[inside, w] = ranking_metrics(ranked_UK=ranked_BK, targets=targets, ks=(10,))["ndcg@10"]
+    return ndcg_BW
 
 
 def epoch_evaluator(

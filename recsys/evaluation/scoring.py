@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from recsys.batch import Catalogue
+from recsys.batch import Catalogue, Histories
 from recsys.data.collate import predict_batch
 from recsys.data.cut_features import CutScaler
 from recsys.data.tables import CutTable, FeatureTables
@@ -45,29 +45,40 @@ def score_users(
     scaler: CutScaler,
     chunk: int = 128,
     progress: str | None = None,
+    rank: int = 0,
+    world: int = 1,
 ) -> Iterator[ScoredUsers]:
-    """Users of the table in chunks of similar length; every row comes exactly once."""
+    """Users of the table in chunks of similar length; every row comes exactly once.
+
+    With several ranks this is the share of one. All make as many steps, as sharded tables and ZeRO-3 need:
+    the last row may come on more than one.
+    """
     was_training = model.training
     model.eval()
+    device = next(model.parameters()).device
+    catalogue = Catalogue(*(column.to(device) for column in catalogue))
     order = np.argsort(table.prefix_length, kind="stable")
+    order = np.r_[order, np.repeat(order[-1:], -len(order) % world)][rank::world]
     starts = range(0, len(order), chunk)
     for start in tqdm(starts, desc=progress, disable=progress is None, leave=False):
         rows = order[start : start + chunk]
         batch = predict_batch(
             tables.histories, table, rows, scaler=scaler, max_length=model.config.max_length
         )
-        states = model(batch.histories, catalogue)
-        index_B, length_B = torch.arange(len(rows)), batch.histories.length_B
-        scores = model.item_scores(states, batch.histories, catalogue, index_B, length_B)
+        histories = Histories(*(field.to(device) for field in batch.histories))
+        states = model(histories, catalogue)
+        index_B, length_B = torch.arange(len(rows), device=device), histories.length_B
+        scores = model.item_scores(states, histories, catalogue, index_B, length_B)
         score_BV = model.item_logits(scores)
         vector_BS = model.user_vectors(states, scores.own)
         spend = returns = conversion = None
         if model.value_heads is not None:
-            output = model.value(states, length_B[:, None], batch.features_BR[:, None])
+            output = model.value(states, length_B[:, None], batch.features_BR[:, None].to(device))
             if model.value_heads.config.has_value:
-                spend = output.expected_spend()[:, 0].double().numpy()
-            returns = (1 - output.survival())[:, 0].double().numpy()
-            conversion = torch.sigmoid(output.conversion_logit_BC)[:, 0].double().numpy()
+                spend = output.expected_spend()[:, 0].double().cpu().numpy()
+            returns = (1 - output.survival())[:, 0].double().cpu().numpy()
+            conversion = torch.sigmoid(output.conversion_logit_BC)[:, 0].double().cpu().numpy()
+        score_BV, vector_BS = score_BV.float().cpu(), vector_BS.float().cpu()
         yield ScoredUsers(rows, score_BV.numpy(), vector_BS.numpy(), spend, returns, conversion)
     model.train(was_training)
 

@@ -10,11 +10,12 @@ import io
 import json
 import re
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pytorch_lightning as pl
 import torch
+from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.plugins import TorchCheckpointIO
 
 from recsys.disk import whole_file
@@ -34,6 +35,38 @@ class WholeCheckpoints(TorchCheckpointIO):
         torch.save(checkpoint, content)
         with whole_file(Path(path)) as building:
             building.write_bytes(content.getbuffer())
+
+
+class LastCheckpoints(ModelCheckpoint):
+    """Keeps those of the last `save_top_k` steps, whoever had them saved. Lightning forgets that of a signal
+    and the one that was gone on from.
+    """
+
+    def __init__(self, *, dirpath: str, every_n_train_steps: int, save_top_k: int) -> None:
+        if save_top_k == 0:
+            raise InputError("callbacks.checkpoint.save_top_k=0 keeps nothing to go on from; use 1 or more")
+        super().__init__(
+            dirpath=dirpath,
+            filename="{step}",
+            monitor="step",
+            mode="max",
+            save_top_k=save_top_k,
+            every_n_train_steps=every_n_train_steps,
+            enable_version_counter=False,
+        )
+
+    def save_now(self, trainer: pl.Trainer) -> Path:
+        """The checkpoint of this step, which all ranks ask for."""
+        if not self._should_skip_saving_checkpoint(trainer):
+            self._save_topk_checkpoint(trainer, self._monitor_candidates(trainer))
+        return Path(self._last_checkpoint_saved)
+
+    def _save_checkpoint(self, trainer: pl.Trainer, filepath: str) -> None:
+        super()._save_checkpoint(trainer, filepath)
+        if trainer.is_global_zero and self.save_top_k > 0:
+            earlier = [path for step, path in _by_step(Path(filepath).parent) if step <= trainer.global_step]
+            for path in earlier[self.save_top_k :]:
+                trainer.strategy.remove_checkpoint(path)
 
 
 def seal(folder: Path, *, num_ranks: int) -> None:
@@ -69,7 +102,7 @@ def fault(path: Path) -> str | None:
 
 def newest_whole(folder: Path) -> Path | None:
     """The checkpoint of the latest step that is whole; damaged ones are named on stderr. None: begin anew."""
-    for path in _by_step(folder):
+    for _, path in _by_step(folder):
         damage = fault(path)
         if damage is None:
             return path
@@ -89,13 +122,14 @@ def to_resume(resume: str | None, folder: Path) -> Path | None:
     return Path(resume)
 
 
-def _by_step(folder: Path) -> Iterator[Path]:
+def _by_step(folder: Path) -> list[tuple[int, Path]]:
+    """(step, checkpoint), the latest first."""
     steps = [
         (int(found.group(1)), path)
         for path in (folder.iterdir() if folder.is_dir() else ())
         if not path.name.startswith(".") and (found := _STEP.search(path.name))
     ]
-    return (path for _, path in sorted(steps, reverse=True))
+    return sorted(steps, reverse=True)
 
 
 def _digest(path: Path) -> str:

@@ -7,14 +7,25 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import pytorch_lightning as pl
-from pytorch_lightning.callbacks import ModelCheckpoint
+
+from recsys.parallel.checkpoints import LastCheckpoints
+from recsys.tracking import finish_wandb
 
 SIGNALS = (signal.SIGUSR1, signal.SIGTERM)
+
+
+def leave_whole() -> None:
+    """Before and after training SIGTERM ends the process at once, but not without W&B's exit record."""
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        finish_wandb(128 + number)
+        os._exit(128 + number)
+
+    signal.signal(signal.SIGTERM, leave)
 
 
 class Preemption(pl.Callback):
@@ -45,30 +56,25 @@ class Preemption(pl.Callback):
             return
         if not trainer.strategy.reduce_boolean_decision(self._asked is not None, all=False):
             return
-        path = self._save(trainer)
+        name = self._asked or signal.SIGTERM
+        keeper = next(c for c in trainer.callbacks if isinstance(c, LastCheckpoints))  # type: ignore[attr-defined]
+        path = keeper.save_now(trainer)
         for logger in trainer.loggers:
             logger.finalize("success")
+        finish_wandb(128 + name.value)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # what Slurm sends next must end the process
         requeued = self._requeue(trainer)
         if trainer.is_global_zero:
             then = "Slurm runs it again" if requeued else "go on with resume=auto"
             print(f"preempted at step {trainer.global_step}: saved {path}; {then}", file=sys.stderr)
         trainer.strategy.barrier()
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         while requeued:  # Slurm ends all tasks now; one that left by itself would look like a finished run
             time.sleep(1)
-        name = self._asked or signal.SIGTERM
         # os._exit: threads of loaders and loggers would keep an interpreter that ends in the middle of a fit
         os._exit(128 + name.value)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self._asked = signal.Signals(number)
-
-    def _save(self, trainer: pl.Trainer) -> Path:
-        keeper = next(c for c in trainer.callbacks if isinstance(c, ModelCheckpoint))  # type: ignore[attr-defined]
-        path = Path(str(keeper.dirpath)) / f"step={trainer.global_step}.ckpt"
-        if not path.exists():
-            trainer.save_checkpoint(path)
-        return path
 
     def _requeue(self, trainer: pl.Trainer) -> bool:
         """True where Slurm was told to run the job again; asked by the first rank, known to all."""

@@ -9,11 +9,13 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.loggers import Logger
 
 from recsys.data.datamodule import UserDataModule
 from recsys.data.plan import PlanConfig
 from recsys.parallel.checkpoints import WholeCheckpoints
 from recsys.parallel.randomness import RandomStates
+from recsys.parallel.step_log import StepLog
 from recsys.parallel.strategy import ddp, whole_weights, zero
 from recsys.training import AdamW
 from tests.test_module import StopAt, module, samples_of
@@ -46,6 +48,30 @@ class Losses(pl.Callback):
         return torch.tensor(self.micro).view(-1, self.accumulate).sum(1).tolist()
 
 
+class Rows(Logger):
+    """Keeps what a run tells of its steps."""
+
+    name, version = "rows", ""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows: list[dict[str, float]] = []
+
+    def log_metrics(self, metrics: Any, step: int | None = None) -> None:
+        if "speed/tokens_per_s" in metrics:
+            self.rows.append({**metrics, "step": step})
+
+    def log_hyperparams(self, *_: Any, **__: Any) -> None:
+        pass
+
+
+def told(**settings: Any) -> list[dict[str, float]]:
+    """The rows of a training run."""
+    logger = Rows()
+    train(more=[StepLog(peak_flops=1e12)], logger=logger, **settings)
+    return logger.rows
+
+
 def train(
     *,
     strategy: str,
@@ -60,6 +86,7 @@ def train(
     resume: str | None = None,
     activation_checkpointing: bool = False,
     more: Sequence[pl.Callback] = (),
+    logger: Any = False,
     **options: Any,
 ) -> dict[str, Any]:
     """Loss of each step, this rank's share of the global batch's, and the weights at the end.
@@ -80,7 +107,8 @@ def train(
         max_steps=steps,
         accumulate_grad_batches=accumulate,
         gradient_clip_val=clip,
-        logger=False,
+        logger=logger,
+        log_every_n_steps=1,
         enable_progress_bar=False,
         enable_model_summary=False,
         enable_checkpointing=False,

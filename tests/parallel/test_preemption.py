@@ -1,0 +1,121 @@
+"""A run that is asked to go: what it keeps, and in which order it leaves."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+
+from recsys.data.datamodule import UserDataModule
+from recsys.parallel.checkpoints import LastCheckpoints, WholeCheckpoints, newest_whole
+from recsys.parallel.preemption import Preemption
+from recsys.schema import InputError
+from tests import tiny, wandb_file
+from tests.parallel.training import PLAN
+from tests.test_module import module, samples_of
+
+
+class AskedAt(pl.Callback):
+    """Sends this process a signal after so many steps."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_train_batch_start(self, trainer: pl.Trainer, *_: Any) -> None:
+        if trainer.global_step == self.step - 1:
+            signal.raise_signal(signal.SIGUSR1)
+
+
+@pytest.fixture
+def leaves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process does not end, and keeps its handlers."""
+
+    def leave(code: int) -> None:
+        raise SystemExit(code)
+
+    monkeypatch.setattr(os, "_exit", leave)
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR1)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def fit(folder: Path, *, steps: int, asked_at: int | None = None, resume: Path | None = None) -> None:
+    keeper = LastCheckpoints(dirpath=str(folder), every_n_train_steps=2, save_top_k=2)
+    trainer = pl.Trainer(
+        accelerator="cpu",
+        max_steps=steps,
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        plugins=[WholeCheckpoints()],
+        callbacks=[keeper, Preemption(), *([AskedAt(asked_at)] if asked_at else [])],
+    )
+    data = UserDataModule(samples=samples_of(), plan=PLAN)
+    trainer.fit(module(), datamodule=data, ckpt_path=resume, weights_only=False)
+
+
+def kept(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.mark.usefixtures("leaves")
+def test_the_last_two_are_kept_through_signals_and_resumes(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit) as left:
+        fit(tmp_path, steps=20, asked_at=5)
+    assert left.value.code == 128 + signal.SIGUSR1
+    assert kept(tmp_path) == ["step=4.ckpt", "step=5.ckpt"]
+    (tmp_path / "step=99.ckpt").write_bytes(b"torn")
+    with pytest.raises(SystemExit):
+        fit(tmp_path, steps=20, asked_at=7, resume=newest_whole(tmp_path))
+    assert kept(tmp_path) == ["step=6.ckpt", "step=7.ckpt", "step=99.ckpt"], "later ones are not its own"
+    fit(tmp_path, steps=12, resume=newest_whole(tmp_path))
+    assert kept(tmp_path) == ["step=10.ckpt", "step=12.ckpt", "step=99.ckpt"]
+
+
+@pytest.mark.usefixtures("leaves")
+def test_slurm_may_end_the_process_as_soon_as_it_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Any] = []
+
+    def scontrol(command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
+        seen.append((command, signal.getsignal(signal.SIGTERM), kept(tmp_path)))
+        return subprocess.CompletedProcess(command, returncode=1)
+
+    monkeypatch.setattr(subprocess, "run", scontrol)
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    with pytest.raises(SystemExit):
+        fit(tmp_path, steps=20, asked_at=3)
+    assert seen == [(["scontrol", "requeue", "7"], signal.SIG_DFL, ["step=2.ckpt", "step=3.ckpt"])]
+
+
+def test_beside_training_sigterm_leaves_a_whole_offline_run(tmp_path: Path) -> None:
+    program = """
+import signal
+from recsys.parallel.preemption import leave_whole
+from recsys.tracking import wandb_logger
+leave_whole()
+wandb_logger(project="p", name="n", save_dir="out").log_metrics({"loss": 1.0}, 4)
+signal.raise_signal(signal.SIGTERM)
+"""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
+    environment["PYTHONPATH"] = str(tiny.ROOT)
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, env=environment, timeout=120)
+    assert done.returncode == 143
+    (record,) = (tmp_path / "out" / "wandb").glob("offline-run-*/*.wandb")
+    assert wandb_file.exit_code(record) == 143
+    (row,) = wandb_file.history(record)
+    assert (row["loss"], row["trainer/global_step"], row["_step"]) == (1.0, 4, 4)
+
+
+def test_nothing_kept_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="save_top_k=0"):
+        LastCheckpoints(dirpath=str(tmp_path), every_n_train_steps=1, save_top_k=0)
