@@ -5,6 +5,7 @@ from __future__ import annotations
 import resource
 import sys
 import time
+from dataclasses import replace
 from typing import Any
 
 import pytorch_lightning as pl
@@ -18,7 +19,7 @@ from recsys.parallel.planner.flops import step_flops
 from recsys.parallel.planner.sizes import Workload
 from recsys.schema import InputError
 
-_COUNTS = ("rows", "tokens", "queries", "targets", "candidates", "cuts")
+_COUNTS = ("rows", "tokens", "queries", "targets", "candidates", "cuts", "periods")
 
 
 class StepLog(pl.Callback):
@@ -77,13 +78,15 @@ class StepLog(pl.Callback):
         """Nothing here waits for the device."""
         for name, part in parts.items():
             self._parts[name] = self._parts[name] + part if name in self._parts else part
+        catalogue = batch.catalogue(module.catalogue)
         found: tuple[Tensor | int, ...] = (
             len(batch.histories.length_B),
             batch.histories.length_B.sum(),
             len(batch.items.row_Q),
             len(batch.items.target_item_P),
-            len((batch.candidates or module.catalogue).item_V),
+            len(catalogue.item_V),
             batch.cuts.mask_BC.sum(),
+            len(catalogue.popularity_TVW),
         )
         for name, count in zip(_COUNTS, found, strict=True):
             self._counts[name] = self._counts[name] + count
@@ -120,20 +123,21 @@ def flops_per_token(module: UserModule, counts: dict[str, float]) -> float:
     """Forward and backward, by the planner's products, for `counts` of a micro batch without padding: all of
     its rows as long as their mean. Nothing that is computed again counts.
     """
-    rows, catalogue = max(1, round(counts["rows"])), module.catalogue
+    rows, candidates = max(1, round(counts["rows"])), round(counts["candidates"])
     events = max(1, round(counts["tokens"] / max(counts["rows"], 1)))
     work = Workload(
         rows=rows,
         events=events,
         queries=round(counts["queries"]),
         targets=round(counts["targets"]),
-        own=min(events, len(catalogue.item_V)),
-        candidates=round(counts["candidates"]),
+        own=min(events, candidates),
+        candidates=candidates,
         cuts=round(counts["cuts"] / rows),
-        periods=len(catalogue.popularity_TVW),
-        words=catalogue.tokens_VT.shape[1],
+        periods=round(counts["periods"]),
+        words=0,  # are looked up, not multiplied
     )
-    return step_flops(module.model.config, work) / (rows * events)
+    config = replace(module.model.config, activation_checkpointing=False)
+    return step_flops(config, work) / (rows * events)
 
 
 def _is_told(trainer: pl.Trainer, step: int) -> bool:

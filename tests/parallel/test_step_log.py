@@ -92,13 +92,14 @@ def test_utilisation_is_what_a_step_costs_over_what_the_device_could() -> None:
             "targets": len(batch.items.target_item_P),
             "candidates": 21,
             "cuts": int(batch.cuts.mask_BC.sum()),
+            "periods": 20,
         }
         per_token = flops_per_token(judged, counts)
         assert row["speed/mfu"] == pytest.approx(per_token * row["speed/tokens_per_s"] / 1e9, rel=1e-5)
 
 
 def test_work_of_full_rows_is_the_planners() -> None:
-    counts = {"rows": 3, "tokens": 24, "queries": 7, "targets": 9, "candidates": 21, "cuts": 6}
+    counts = {"rows": 3, "tokens": 24, "queries": 7, "targets": 9, "candidates": 21, "cuts": 6, "periods": 20}
     judged = module()
     work = Workload(rows=3, events=8, queries=7, targets=9, own=8, candidates=21, cuts=2, periods=20, words=1)
     assert flops_per_token(judged, counts) == pytest.approx(step_flops(judged.model.config, work) / 24)

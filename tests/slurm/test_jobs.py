@@ -98,7 +98,7 @@ def test_an_array_of_runs(box: SlurmBox, place_with_tables: Path) -> None:
     states = {task: box.job(f"{array}_{task}")["JobState"] for task in ("1", "2", "3")}
     assert states == {"1": "COMPLETED", "2": "COMPLETED", "3": "FAILED"}
     for number, rate in ((1, "0.001"), (2, "0.004")):
-        run = place / "outputs" / f"rates-{number}"
+        run = place / "outputs" / "online_retail" / f"rates-{number}"
         assert (run / "report.html").is_file()
         assert f"  lr: {rate}\n" in (run / "csv" / "hparams.yaml").read_text()
     log = log_of(place, f"sweep-{array}_3")
@@ -124,7 +124,8 @@ def test_the_whole_round(box: SlurmBox, place: Path, tiny_tables: Path) -> None:
     """With a first attempt's tables: a requeued job does not make them anew."""
     (place / "features").symlink_to(tiny_tables.parents[1])
     job_id = box.submit("--hold", "slurm/cycle.sbatch", "online_retail", *tiny.TRAIN_OVERRIDES, cwd=place)
-    stages = place / "outputs" / f"cycle-{job_id}" / "stages"
+    run = place / "outputs" / "online_retail" / f"cycle-{job_id}"
+    stages = run / "stages"
     stages.mkdir(parents=True)
     (stages / "features").touch()
     box.slurm("scontrol", "release", job_id)
@@ -133,4 +134,4 @@ def test_the_whole_round(box: SlurmBox, place: Path, tiny_tables: Path) -> None:
     assert job["JobState"] == "COMPLETED", log
     assert re.findall(r"STAGE (\w+)", log) == ["train", "promote", "recommend"]
     assert (place / "models" / "online_retail" / "champion").resolve().name == f"cycle-{job_id}"
-    assert (place / "outputs" / "champion" / "recommendations" / "impressions.parquet").is_file()
+    assert (run / "recommendations" / "impressions.parquet").is_file()
