@@ -12,7 +12,7 @@ from tests.spark_jobs.shop import seconds
 
 def split(**changes: object) -> SplitSettings:
     plain = {"kind": "time", "test_cut": "2024-03-31", "window_days": 20, "train_every_days": 10}
-    return SplitSettings(**(plain | {"min_train_days": 30} | changes))  # type: ignore[arg-type]
+    return SplitSettings(**(plain | {"min_train_days": 30, "horizons_days": [7]} | changes))  # type: ignore[arg-type]
 
 
 def test_train_cuts_step_back_from_the_validation_cut() -> None:
