@@ -51,17 +51,19 @@ def train(root: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
     return tiny.run("-m", "recsys", "train", "name=full", *given, *overrides, cwd=root, code=2)
 
 
-@pytest.mark.parametrize("size", ["4k", "64k"])
+@pytest.mark.parametrize(("size", "place"), [("4k", "out"), ("64k", "out/checkpoints/step=1.ckpt")])
 def test_a_checkpoint_that_does_not_fit(
-    tiny_bundle: Path, tiny_root: Path, small_disk: Callable[[str], Path], size: str
+    tiny_bundle: Path, tiny_root: Path, small_disk: Callable[[str], Path], size: str, place: str
 ) -> None:
-    """At 4 KiB not even W&B's log files find room: they stay silent about it."""
-    output = small_disk(size) / "out"
-    every_step = "callbacks.checkpoint.every_n_train_steps=1"
-    refused(train(tiny_root, f"output_dir={output}", every_step), output / "checkpoints" / "step=1.ckpt")
-    assert list((output / "checkpoints").iterdir()) == []
+    """At 4 KiB not even the log's settings find room."""
+    disk = small_disk(size)
+    refused(
+        train(tiny_root, f"output_dir={disk / 'out'}", "callbacks.checkpoint.every_n_train_steps=1"),
+        disk / place,
+    )
+    assert not list(disk.rglob("*.ckpt"))
     assert not (tiny_root / "models" / "online_retail" / "full").exists()
-    assert left_over(output) == []
+    assert left_over(disk) == []
 
 
 def test_a_bundle_that_does_not_fit(
