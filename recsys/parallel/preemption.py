@@ -62,11 +62,14 @@ class Preemption(pl.Callback):
         for logger in trainer.loggers:
             logger.finalize("success")
         finish_wandb(128 + name.value)
+        asks = self._asks_slurm(trainer)
+        if trainer.is_global_zero:  # before Slurm is asked: it may end the process at once
+            then = "asking Slurm to run it again" if asks else "go on with resume=auto"
+            print(
+                f"preempted at step {trainer.global_step}: saved {path}; {then}", file=sys.stderr, flush=True
+            )
         signal.signal(signal.SIGTERM, signal.SIG_DFL)  # what Slurm sends next must end the process
-        requeued = self._requeue(trainer)
-        if trainer.is_global_zero:
-            then = "Slurm runs it again" if requeued else "go on with resume=auto"
-            print(f"preempted at step {trainer.global_step}: saved {path}; {then}", file=sys.stderr)
+        requeued = asks and _requeue(trainer)
         trainer.strategy.barrier()
         while requeued:  # Slurm ends all tasks now; one that left by itself would look like a finished run
             time.sleep(1)
@@ -76,13 +79,22 @@ class Preemption(pl.Callback):
     def _note(self, number: int, frame: FrameType | None) -> None:
         self._asked = signal.Signals(number)
 
-    def _requeue(self, trainer: pl.Trainer) -> bool:
-        """True where Slurm was told to run the job again; asked by the first rank, known to all."""
-        job = os.environ.get("SLURM_ARRAY_JOB_ID") or os.environ.get("SLURM_JOB_ID")
-        task = os.environ.get("SLURM_ARRAY_TASK_ID")
+    def _asks_slurm(self, trainer: pl.Trainer) -> bool:
+        """Whether a job of Slurm's was warned; the warning may have reached any rank first."""
         warned = trainer.strategy.reduce_boolean_decision(self._asked == signal.SIGUSR1, all=False)
-        done = False
-        if trainer.is_global_zero and job and warned:  # the warning may have reached another rank first
-            command = ["scontrol", "requeue", f"{job}_{task}" if task else job]
-            done = subprocess.run(command, capture_output=True, check=False).returncode == 0
-        return bool(trainer.strategy.broadcast(done))
+        return warned and "SLURM_JOB_ID" in os.environ
+
+
+def _requeue(trainer: pl.Trainer) -> bool:
+    """True where Slurm was told to run the job again; asked by the first rank, known to all."""
+    done = False
+    if trainer.is_global_zero:
+        job = os.environ.get("SLURM_ARRAY_JOB_ID") or os.environ["SLURM_JOB_ID"]
+        task = os.environ.get("SLURM_ARRAY_TASK_ID")
+        command = ["scontrol", "requeue", f"{job}_{task}" if task else job]
+        told = subprocess.run(command, capture_output=True, text=True, check=False)
+        done = told.returncode == 0
+        if not done:
+            why = (told.stderr or "").strip()
+            print(f"Slurm does not run it again ({why}); go on with resume=auto", file=sys.stderr, flush=True)
+    return bool(trainer.strategy.broadcast(done))

@@ -9,7 +9,7 @@ import numpy as np
 
 from recsys.data.content import ItemContent
 from recsys.data.flat import FlatHistories
-from recsys.data.tables import CutTable
+from recsys.data.tables import CutTable, Items
 from recsys.schema import UserNumeric
 from tests.nn.small_model import catalogue
 
@@ -84,6 +84,23 @@ class Shop:
             tokens_VT=items.tokens_VT.numpy(),
             in_training_V=np.arange(self.num_items + 1) > 0,
             popularity_VTW=items.popularity_TVW.repeat(len(times), 1, 1).swapaxes(0, 1).numpy(),
+        )
+
+    def items(self, split: str) -> Items:
+        """Every item learned, as known at the cut."""
+        known = catalogue(num_items=self.num_items)
+        num_rows = self.num_items + 1
+        times = [[e.day for e in self.events if e.item == item] for item in range(num_rows)]
+        return Items(
+            categorical=known.categorical_VF.numpy(),
+            numeric=known.numeric_VN.numpy(),
+            tokens=known.tokens_VT.numpy(),
+            in_training=np.arange(num_rows) > 0,
+            popularity=np.array([sum(day * DAY <= self.cut(split) for day in own) for own in times]),
+            price=np.full(num_rows, np.nan),
+            first_seen=np.array([round(min(own, default=0) * DAY) for own in times]),
+            item_id=np.array([f"item{item}" for item in range(num_rows)], object),
+            text=np.array([""] * num_rows, object),
         )
 
     def at_cut(self, *, split: str, cut: int | None = None) -> CutTable:

@@ -123,7 +123,9 @@ def test_tables_on_spark_of_two_nodes(box: SlurmBox, place: Path) -> None:
 def test_the_whole_round(box: SlurmBox, place: Path, tiny_tables: Path) -> None:
     """With a first attempt's tables: a requeued job does not make them anew."""
     (place / "features").symlink_to(tiny_tables.parents[1])
-    job_id = box.submit("--hold", "slurm/cycle.sbatch", "online_retail", *tiny.TRAIN_OVERRIDES, cwd=place)
+    few = {"PROMOTE": "rules.min_users=1 rules.max_abs_bias=1e9"}
+    arguments = ("--hold", "slurm/cycle.sbatch", "online_retail", *tiny.TRAIN_OVERRIDES)
+    job_id = box.submit(*arguments, cwd=place, env=few)
     run = place / "outputs" / "online_retail" / f"cycle-{job_id}"
     stages = run / "stages"
     stages.mkdir(parents=True)

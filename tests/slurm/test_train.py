@@ -137,7 +137,7 @@ def test_out_of_time(box: SlurmBox, place_with_tables: Path) -> None:
     box.slurm("scancel", job_id)
     assert endings(log)[:3] == ["RUNNING", "PREEMPTED", "RUNNING"], log
     assert "PREEMPTED or out of time; requeued" in log
-    reached = re.search(r"preempted at step (\d+): saved \S+; Slurm runs it again", log)
+    reached = re.search(r"preempted at step (\d+): saved \S+; asking Slurm to run it again", log)
     assert reached, log
     assert int(reached[1]) > 0
 
