@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,9 +37,13 @@ class Coverage:
 
 
 def decision_logs(
-    world: DecisionWorld, *, sharpness: float, num_users: int, seeds: Iterable[int], with_model: bool = True
+    world: DecisionWorld,
+    target_TA: np.ndarray,
+    *,
+    num_users: int,
+    seeds: Iterable[int],
+    with_model: bool = True,
 ) -> Iterable[Estimated]:
-    target_TA = world.target(sharpness)
     for seed in seeds:
         log = world.log(seed=seed, num_users=num_users, target_TA=target_TA, with_model=with_model)
         overlap = decision_overlap(log, cap=CONFIG.weight_cap)
@@ -47,9 +51,8 @@ def decision_logs(
 
 
 def sequence_logs(
-    world: SequenceWorld, *, sharpness: float, num_users: int, seeds: Iterable[int]
+    world: SequenceWorld, target_GA: np.ndarray, *, num_users: int, seeds: Iterable[int]
 ) -> Iterable[Estimated]:
-    target_GA = world.target(sharpness)
     for seed in seeds:
         log = world.log(seed=seed, num_users=num_users, target_GA=target_GA)
         overlap = sequence_overlap(log.sequences, cap=CONFIG.weight_cap)
@@ -101,10 +104,9 @@ def _bounds(estimate: Contributions, num_resamples: int) -> dict[str, Bounds]:
 
 
 def bernstein(
-    world: DecisionWorld, *, sharpness: float, num_users: int, seeds: Iterable[int], cap: float
+    world: DecisionWorld, target_TA: np.ndarray, *, num_users: int, seeds: Iterable[int], cap: float
 ) -> tuple[float, float]:
     """Share of empirical Bernstein lower bounds of the gain that hold, and their median in true gains."""
-    target_TA = world.target(sharpness)
     gain = world.value(target_TA) - world.value(world.logging_TA)
     lower = [
         clipped_lower(
@@ -118,23 +120,23 @@ def bernstein(
     return float(np.mean(np.array(lower) <= gain)), float(np.median(lower) / gain)
 
 
-def rank_correlation(
-    logs_of: Callable[[float], Iterable[Estimated]], truth_of: Callable[[float], float], targets: list[float]
-) -> dict[str, float]:
-    """Mean over the logs of Spearman's correlation between estimates and true values of several targets."""
-    estimates = [
-        [{name: each.value for name, each in found.items()} for found, _, _ in logs_of(target)]
-        for target in targets
+def rank_correlation(logs_of_targets: list[Iterable[Estimated]], truths: list[float]) -> dict[str, float]:
+    """Mean over the logs of Spearman's correlation between estimates and true values of several targets.
+
+    Each entry of `logs_of_targets` is the same logs, with another target policy.
+    """
+    values = [
+        [{name: each.value for name, each in estimates.items()} for estimates, _, _ in logs]
+        for logs in logs_of_targets
     ]
-    truths = [truth_of(target) for target in targets]
     return {
         name: float(
             np.mean(
                 [
-                    stats.spearmanr([log[name] for log in logs], truths).statistic
-                    for logs in zip(*estimates, strict=True)
+                    stats.spearmanr([of_target[name] for of_target in of_log], truths).statistic
+                    for of_log in zip(*values, strict=True)
                 ]
             )
         )
-        for name in estimates[0][0]
+        for name in values[0][0]
     }

@@ -59,6 +59,12 @@ class DecisionWorld:
         """(T, A) Towards the clicks as `sharpness` grows, away from them where it is negative."""
         return softmax(self.reward_TA, temperature=1 / sharpness, floor=0.02)
 
+    def lookalikes(self, num_policies: int) -> list[np.ndarray]:
+        """Policies of one kind, whose values lie closer together than those of `target`."""
+        rng = np.random.default_rng(7)
+        noise = rng.normal(size=(num_policies, 1, self.reward_TA.shape[1])) * 0.5
+        return [softmax(8 * self.reward_TA + each, temperature=1.0, floor=0.05) for each in noise]
+
     def value(self, policy_TA: np.ndarray) -> float:
         """Exact value per decision."""
         per_visit_T = (policy_TA * self.reward_TA).sum(axis=1)
@@ -131,6 +137,13 @@ class SequenceWorld:
         """(G, A) Towards the actions that please as `sharpness` grows."""
         score_A = np.linspace(-0.5, 0.5, self.reward_GA.shape[1])
         return softmax(np.tile(score_A, (len(self.reward_GA), 1)), temperature=1 / sharpness, floor=0.05)
+
+    def lookalikes(self, num_policies: int) -> list[np.ndarray]:
+        """Policies of one kind, whose values lie closer together than those of `target`."""
+        rng = np.random.default_rng(7)
+        score_A = np.linspace(-0.5, 0.5, self.reward_GA.shape[1])
+        noise = rng.normal(size=(num_policies, *self.reward_GA.shape)) * 0.4
+        return [softmax(score_A + each, temperature=1.0, floor=0.05) for each in noise]
 
     def value(self, policy_GA: np.ndarray, then_GA: np.ndarray | None = None, *, after: int = 0) -> float:
         """Exact discounted value of `policy_GA`; with `then_GA`, of it for `after` steps and then of that."""
