@@ -54,7 +54,7 @@ def bootstrap(
     if num_users == 0:
         return Interval(math.nan, math.nan, math.nan)
     parts = []
-    for weight_RU in _resamples(num_users, num_resamples, seed):
+    for weight_RU in resamples(num_users, num_resamples, seed):
         if isinstance(statistic, Statistic):
             parts.append(statistic.resampled(*arrays_U, weight_RU=weight_RU))
         else:
@@ -85,7 +85,7 @@ def mean_intervals(
             return (weight_RU @ filled_UM) / (weight_RU @ is_defined_UM)
 
     mean_M = means(np.ones((1, num_users)))[0]
-    resampled_RM = np.concatenate([means(weight) for weight in _resamples(num_users, num_resamples, seed)])
+    resampled_RM = np.concatenate([means(weight) for weight in resamples(num_users, num_resamples, seed)])
     return {name: _interval(mean_M[m], resampled_RM[:, m], level) for m, name in enumerate(measures)}
 
 
@@ -140,7 +140,7 @@ def paired_statistic_difference(
     )
 
 
-def _resamples(num_users: int, num_resamples: int, seed: int) -> Iterator[np.ndarray]:
+def resamples(num_users: int, num_resamples: int, seed: int) -> Iterator[np.ndarray]:
     """Weights (R, U) of `num_resamples` resamples of the users, a chunk at a time."""
     chunk_rows = max(1, min(num_resamples, CELLS_PER_CHUNK // num_users))
     for chunk, start in enumerate(range(0, num_resamples, chunk_rows)):
