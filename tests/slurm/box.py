@@ -158,7 +158,21 @@ class SlurmBox:
         self._start(name, "slurmd", "-D", "-N", name)
 
     def wait_for_nodes(self) -> None:
-        wait_until(lambda: self._num_nodes("idle") == len(self.nodes), seconds=40, what=self._all_nodes)
+        """Until all are idle; a daemon that has ended is started again, a node that is down called back."""
+
+        def are_idle() -> bool:
+            for name in self.nodes:
+                if name not in self._daemons or self._daemons[name].poll() is not None:
+                    self.start_node(name)
+            if self._num_nodes("idle") == len(self.nodes):
+                return True
+            if self._num_nodes("down"):
+                names = ",".join(self.nodes)
+                self.slurm("scontrol", "update", f"NodeName={names}", "State=RESUME", check=False)
+                time.sleep(1)
+            return False
+
+        wait_until(are_idle, seconds=90, what=self._all_nodes)
 
     def kill(self, name: str, number: signal.Signals = signal.SIGKILL) -> None:
         """End one daemon: the loss of a node where it is a node's."""
