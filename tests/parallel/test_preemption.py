@@ -80,6 +80,20 @@ def test_the_last_two_are_kept_through_signals_and_resumes(tmp_path: Path) -> No
     assert kept(tmp_path) == ["step=10.ckpt", "step=12.ckpt", "step=99.ckpt"]
 
 
+def test_what_killed_attempts_left_is_swept(tmp_path: Path) -> None:
+    """A run that is killed often would fill the disk."""
+    (tmp_path / ".building-step=2.ckpt-77").write_bytes(b"half")
+    for name in (
+        ".building-step=3.ckpt",
+        ".universal-step=3.ckpt",
+        ".tables-step=3.ckpt",
+        ".tables-step=4.ckpt",
+    ):
+        (tmp_path / name / "step-3").mkdir(parents=True)
+    fit(tmp_path, steps=4)
+    assert kept(tmp_path) == [".tables-step=4.ckpt", "step=2.ckpt", "step=4.ckpt"]
+
+
 @pytest.mark.usefixtures("leaves")
 def test_slurm_may_end_the_process_as_soon_as_it_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
