@@ -91,7 +91,7 @@ def test_what_killed_attempts_left_is_swept(tmp_path: Path) -> None:
     ):
         (tmp_path / name / "step-3").mkdir(parents=True)
     fit(tmp_path, steps=4)
-    assert kept(tmp_path) == [".tables-step=4.ckpt", "step=2.ckpt", "step=4.ckpt"]
+    assert kept(tmp_path) == [".tables-step=2.ckpt", "step=2.ckpt", "step=4.ckpt"]
 
 
 @pytest.mark.usefixtures("leaves")
