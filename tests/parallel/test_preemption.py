@@ -83,13 +83,10 @@ def test_the_last_two_are_kept_through_signals_and_resumes(tmp_path: Path) -> No
 def test_what_killed_attempts_left_is_swept(tmp_path: Path) -> None:
     """A run that is killed often would fill the disk."""
     (tmp_path / ".building-step=2.ckpt-77").write_bytes(b"half")
-    for name in (
-        ".building-step=3.ckpt",
-        ".universal-step=3.ckpt",
-        ".tables-step=3.ckpt",
-        ".tables-step=4.ckpt",
-    ):
-        (tmp_path / name / "step-3").mkdir(parents=True)
+    for left in (".building-step=3.ckpt", ".universal-step=3.ckpt"):
+        (tmp_path / left / "part").mkdir(parents=True)
+    for step in (2, 3):
+        (tmp_path / f".tables-step={step}.ckpt" / f"step-{step}").mkdir(parents=True)
     fit(tmp_path, steps=4)
     assert kept(tmp_path) == [".tables-step=2.ckpt", "step=2.ckpt", "step=4.ckpt"]
 
