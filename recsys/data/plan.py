@@ -112,7 +112,8 @@ def _ignore_preemption(worker: int) -> None:
 class ElasticLoader:
     """An endless stream of micro batches of this rank; `len` is constant, so a trainer's epoch is too.
 
-    State: the data epoch and the global batches done in it, with the plan's settings, which must not change.
+    State: the data epoch and the global batches done in it, with all that the order and the samples are made
+    of, which must not change.
     """
 
     def __init__(
@@ -177,16 +178,27 @@ class ElasticLoader:
             "epoch": self.epoch,
             "done": self.done,
             "plan": asdict(self.config),
+            "samples": asdict(self.samples.config),
+            "fit_until": self.samples.fit_until,
             "table_version": self.samples.tables.version,
+            "table_fingerprint": self.samples.tables.fingerprint,
             "num_samples": len(self.samples),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         mine = self.state_dict()
-        for name in ("plan", "table_version", "num_samples"):
-            if state[name] != mine[name]:
+        for name in (name for name in mine if name not in ("epoch", "done")):
+            if state.get(name) != mine[name]:
                 raise InputError(
-                    f"the checkpoint was made with another {name} ({state[name]}, now {mine[name]}); "
+                    f"the checkpoint was made with another {name} ({_change(state.get(name), mine[name])}); "
                     "resume with the old settings and tables or start a new run"
                 )
         self.epoch, self.done = state["epoch"], state["done"]
+
+
+def _change(before: Any, now: Any) -> str:
+    """Of settings only those that differ."""
+    if not (isinstance(before, dict) and isinstance(now, dict)):
+        return f"{before}, now {now}"
+    names = [name for name in now if before.get(name) != now[name]]
+    return "; ".join(f"{name}={before.get(name)}, now {now[name]}" for name in names)

@@ -99,7 +99,7 @@ class TrainingSamples:
     def __init__(
         self, *, tables: FeatureTables, fit_until: str, config: SampleConfig, scaler: CutScaler | None = None
     ) -> None:
-        self.tables, self.config = tables, config
+        self.tables, self.fit_until, self.config = tables, fit_until, config
         self.histories = tables.histories
         self.boundary = tables.cut(fit_until)
         self.user_end = _known_until(tables, fit_until, self.boundary)

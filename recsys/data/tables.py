@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 from functools import cached_property
@@ -92,6 +93,11 @@ class FeatureTables:
     @property
     def version(self) -> str:
         return str(self.metadata["version"])
+
+    @property
+    def fingerprint(self) -> str:
+        """sha256 of the metadata: the hashes of the sources and of the split, the counts, the scalers."""
+        return hashlib.sha256(json.dumps(self.metadata, sort_keys=True).encode()).hexdigest()
 
     @property
     def num_items(self) -> int:

@@ -1,6 +1,7 @@
 """Checkpoints that are whole or absent, and the choice of the one to go on from.
 
 A checkpoint is a file (one process, DDP) or a folder (DeepSpeed, a part a rank) with a manifest of its parts.
+Sharded tables lie in a sealed folder beside it, which it names.
 """
 
 from __future__ import annotations
@@ -9,7 +10,9 @@ import hashlib
 import io
 import json
 import re
+import shutil
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +25,9 @@ from recsys.disk import whole_file
 from recsys.schema import InputError
 
 MANIFEST = "manifest.json"
+TABLES = "tables"  # entry of a checkpoint: the folder of its tables, as seen from its own
+_TABLES_OF = ".tables-"
+_UNFINISHED = (".building-", ".replaced-", ".universal-")
 _STEP = re.compile(r"step=(\d+)")
 
 
@@ -67,17 +73,25 @@ class LastCheckpoints(ModelCheckpoint):
             earlier = [path for step, path in _by_step(Path(filepath).parent) if step <= trainer.global_step]
             for path in earlier[self.save_top_k :]:
                 trainer.strategy.remove_checkpoint(path)
+            _sweep(Path(filepath).parent)
 
 
-def seal(folder: Path, *, num_ranks: int) -> None:
-    """Write the manifest of a complete folder: size and hash of every part, and how many ranks wrote it."""
+def tables_home(checkpoint: Path) -> Path:
+    """Beside the checkpoint, which may be a file or a folder; hidden, being none itself."""
+    return checkpoint.with_name(f"{_TABLES_OF}{checkpoint.name}")
+
+
+def seal(folder: Path, *, num_ranks: int, tables: str | None = None) -> None:
+    """Write the manifest of a complete folder: size and hash of every part, how many ranks wrote it, and
+    where its tables lie, if it has any.
+    """
     parts = {
         str(part.relative_to(folder)): {"bytes": part.stat().st_size, "sha256": _digest(part)}
         for part in sorted(folder.rglob("*"))
         if part.is_file() and part.name != MANIFEST
     }
     with whole_file(folder / MANIFEST) as building:
-        building.write_text(json.dumps({"num_ranks": num_ranks, "parts": parts}, indent=1))
+        building.write_text(json.dumps({"num_ranks": num_ranks, TABLES: tables, "parts": parts}, indent=1))
 
 
 def ranks_of(folder: Path) -> int:
@@ -89,14 +103,27 @@ def fault(path: Path) -> str | None:
     """What is wrong with a checkpoint; None where it can be gone on from."""
     try:
         if path.is_file():
-            torch.load(path, map_location="cpu", weights_only=False)
-            return None
-        manifest = json.loads((path / MANIFEST).read_text())
-        for name, part in manifest["parts"].items():
-            if (path / name).stat().st_size != part["bytes"] or _digest(path / name) != part["sha256"]:
-                return f"{name} is not what was written"
+            with zipfile.ZipFile(path) as parts:
+                torn = parts.testzip()  # torch reads over a changed byte
+            if torn is not None:
+                return f"{torn} is not what was written"
+            tables = torch.load(path, map_location="cpu", weights_only=False, mmap=True).get(TABLES)
+        else:
+            tables = json.loads((path / MANIFEST).read_text())[TABLES]
+        for folder in (path if path.is_dir() else None, path.parent / tables if tables else None):
+            changed = _changed_part(folder) if folder else None
+            if changed is not None:
+                return f"{changed} is not what was written"
     except Exception as error:  # whatever a torn file makes the reader stumble over
         return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'unreadable'}"
+    return None
+
+
+def _changed_part(folder: Path) -> Path | None:
+    """Of a sealed folder."""
+    for name, part in json.loads((folder / MANIFEST).read_text())["parts"].items():
+        if (folder / name).stat().st_size != part["bytes"] or _digest(folder / name) != part["sha256"]:
+            return folder / name
     return None
 
 
@@ -120,6 +147,19 @@ def to_resume(resume: str | None, folder: Path) -> Path | None:
     if damage is not None:
         raise InputError(f"checkpoint {resume} cannot be read ({damage}); name another, or resume=auto")
     return Path(resume)
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what killed attempts left half written, and tables whose checkpoint never came to be."""
+    for path in list(folder.iterdir()):
+        of = folder / path.name.removeprefix(_TABLES_OF)
+        is_orphan = path.name.startswith(_TABLES_OF) and not of.exists()
+        if not (is_orphan or path.name.startswith(_UNFINISHED)):
+            continue
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def _by_step(folder: Path) -> list[tuple[int, Path]]:

@@ -10,8 +10,9 @@ import torch.distributed as dist
 
 
 class RandomStates(pl.Callback):
-    """Put back before the first step. On another number of ranks each rank begins a stream of its own, drawn
-    from what was saved: the order of samples is the plan's and stays, dropout differs.
+    """Put back before the first step. Where a run starts each rank begins a stream of its own, since
+    Lightning gives all of them one seed. On another number of ranks too, drawn from what was saved: the order
+    of samples is the plan's and stays, dropout differs.
     """
 
     def __init__(self) -> None:
@@ -32,6 +33,10 @@ class RandomStates(pl.Callback):
     ) -> None:
         self._saved = checkpoint.get("random_states")
 
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self._saved is None and trainer.global_step == 0 and trainer.world_size > 1:
+            _begin_own_stream(trainer)
+
     def on_train_batch_start(self, trainer: pl.Trainer, *_: Any) -> None:
         if self._saved is None:
             return
@@ -39,9 +44,14 @@ class RandomStates(pl.Callback):
             _restore(self._saved[trainer.global_rank])
         else:
             torch.set_rng_state(self._saved[0]["cpu"])
-            seed = int(torch.randint(2**62, (trainer.world_size,))[trainer.global_rank])
-            torch.manual_seed(seed)
+            _begin_own_stream(trainer)
         self._saved = None
+
+
+def _begin_own_stream(trainer: pl.Trainer) -> None:
+    """From a state that all ranks share."""
+    seeds = torch.randint(2**62, (trainer.world_size,))
+    torch.manual_seed(int(seeds[trainer.global_rank]))
 
 
 def _state() -> dict[str, Any]:

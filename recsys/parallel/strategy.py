@@ -14,7 +14,7 @@ from pytorch_lightning.accelerators import CPUAccelerator
 from pytorch_lightning.strategies import DDPStrategy, DeepSpeedStrategy
 
 from recsys.nn.user_model import UserModel
-from recsys.parallel.checkpoints import ranks_of, seal
+from recsys.parallel.checkpoints import TABLES, ranks_of, seal
 from recsys.parallel.tables import StepsTables
 from recsys.parallel.tables.table import ShardedTable
 
@@ -55,7 +55,7 @@ class ZeroStrategy(DeepSpeedStrategy):
         super().save_checkpoint(checkpoint, str(building), storage_options)
         self.barrier()
         if self.is_global_zero:
-            seal(building, num_ranks=self.world_size)
+            seal(building, num_ranks=self.world_size, tables=checkpoint.get(TABLES))
             replaced = target.with_name(f".replaced-{target.name}")
             if target.exists():
                 os.replace(target, replaced)

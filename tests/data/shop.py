@@ -60,6 +60,7 @@ class Shop:
     has_value: bool = True
     filter_seen: bool = False
     version: str = "v1"
+    fingerprint: str = "0" * 64
 
     def __post_init__(self) -> None:
         self.histories = flat(self.events, num_users=self.num_users)

@@ -155,8 +155,37 @@ def test_other_settings_are_refused(samples: TrainingSamples) -> None:
         with pytest.raises(InputError, match=f"another {name}.*new run"):
             loader.load_state_dict(loader.state_dict() | {name: value})
     other = ElasticLoader(samples=samples, config=replace(CONFIG, seed=6))
-    with pytest.raises(InputError, match="another plan"):
+    with pytest.raises(InputError, match=r"another plan \(seed=5, now 6\)"):
         other.load_state_dict(loader.state_dict())
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"dated_query_share": 0.5}, r"another samples \(dated_query_share=1.0, now 0.5\)"),
+        ({"max_targets": 3, "num_negatives": 50}, r"max_targets=64, now 3; num_negatives=10000, now 50"),
+        ({"fit_until": "test"}, r"another fit_until \(validation, now test\)"),
+        ({"fingerprint": "f" * 64}, r"another table_fingerprint \(0{64}, now f{64}\)"),
+    ],
+)
+def test_samples_made_otherwise_are_refused(
+    samples: TrainingSamples, changes: dict[str, Any], said: str
+) -> None:
+    """Each of them may leave the number of samples and the plan as they are."""
+    tables: Any = many_users(num_users=30)
+    tables.fingerprint = changes.pop("fingerprint", tables.fingerprint)
+    fit_until = changes.pop("fit_until", "validation")
+    config = replace(samples.config, **changes)
+    other = stream(TrainingSamples(tables=tables, fit_until=fit_until, config=config))
+    with pytest.raises(InputError, match=said):
+        other.load_state_dict(stream(samples).state_dict())
+
+
+def test_a_checkpoint_that_does_not_tell_its_samples_is_refused(samples: TrainingSamples) -> None:
+    loader = stream(samples)
+    old = {name: value for name, value in loader.state_dict().items() if name != "samples"}
+    with pytest.raises(InputError, match=r"another samples \(None, now "):
+        loader.load_state_dict(old)
 
 
 @pytest.mark.parametrize(("world", "accumulate"), [(3, 1), (8, 1), (2, 4)])

@@ -17,7 +17,7 @@ from recsys.parallel.strategy import ddp, whole_model, zero
 from recsys.parallel.tables import tables_of
 from tests.data.shop import many_users
 from tests.nn.small_model import catalogue
-from tests.parallel.table_training import with_sharded_tables
+from tests.parallel.sharded import with_sharded_tables
 from tests.parallel.training import PLAN
 from tests.test_module import module, samples_of
 

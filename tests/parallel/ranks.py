@@ -19,23 +19,37 @@ import torch
 ROOT = Path(__file__).parents[2]
 
 
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+def place_of(rank: int, *, num_ranks: int, port: int) -> dict[str, str]:
+    """The environment by which a process knows that it is this rank."""
+    return {
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "WORLD_SIZE": str(num_ranks),
+        "RANK": str(rank),
+        "LOCAL_RANK": str(rank),
+        "NODE_RANK": "0",
+        "GROUP_RANK": "0",
+    }
+
+
 def on_ranks(num_ranks: int, cases: list[dict[str, Any]], folder: Path, *, timeout_s: int = 540) -> list[Any]:
     """By case and rank, what `function(**arguments)` of {"function": "module:name", **arguments} returns."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "cases.json").write_text(json.dumps(cases))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     shared = {
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
-        "WORLD_SIZE": str(num_ranks),
         "OMP_NUM_THREADS": "1",
         "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
     }
     ranks = []
     for rank in range(num_ranks):
-        mine = {"RANK": str(rank), "LOCAL_RANK": str(rank), "NODE_RANK": "0", "GROUP_RANK": "0"}
+        mine = place_of(rank, num_ranks=num_ranks, port=port)
         log = (folder / f"rank{rank}.log").open("w")
         command = [sys.executable, "-m", "tests.parallel.ranks", str(folder / "cases.json"), str(folder)]
         ranks.append(

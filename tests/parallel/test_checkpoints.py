@@ -51,6 +51,36 @@ def test_a_damaged_folder_is_told_apart(tmp_path: Path, damage: str) -> None:
     assert fault(folder) is not None
 
 
+@pytest.mark.parametrize("is_folder", [False, True])
+@pytest.mark.parametrize("damage", ["changed", "gone"])
+def test_tables_belong_to_their_checkpoint(tmp_path: Path, is_folder: bool, damage: str) -> None:
+    path, home = tmp_path / "step=5.ckpt", ".tables-step=5.ckpt/step-5"
+    (tmp_path / home).mkdir(parents=True)
+    part = tmp_path / home / "rows"
+    part.write_bytes(b"0" * 100)
+    seal(tmp_path / home, num_ranks=2)
+    if is_folder:
+        seal(parts(path), num_ranks=2, tables=home)
+    else:
+        torch.save({"tables": home}, path)
+    assert fault(path) is None
+    if damage == "changed":
+        part.write_bytes(b"1" * 100)
+    else:
+        part.unlink()
+    assert "rows" in str(fault(path))
+
+
+def test_a_changed_byte_of_a_file_is_seen(tmp_path: Path) -> None:
+    path = tmp_path / "step=5.ckpt"
+    torch.save({"weight": torch.zeros(10_000)}, path)
+    assert fault(path) is None
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    assert "is not what was written" in str(fault(path))
+
+
 def test_the_newest_by_step_that_is_whole(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     single(tmp_path / "step=9.ckpt")
     parts(tmp_path / "step=10.ckpt")

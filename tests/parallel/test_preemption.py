@@ -80,6 +80,17 @@ def test_the_last_two_are_kept_through_signals_and_resumes(tmp_path: Path) -> No
     assert kept(tmp_path) == ["step=10.ckpt", "step=12.ckpt", "step=99.ckpt"]
 
 
+def test_what_killed_attempts_left_is_swept(tmp_path: Path) -> None:
+    """A run that is killed often would fill the disk."""
+    (tmp_path / ".building-step=2.ckpt-77").write_bytes(b"half")
+    for left in (".building-step=3.ckpt", ".universal-step=3.ckpt"):
+        (tmp_path / left / "part").mkdir(parents=True)
+    for step in (2, 3):
+        (tmp_path / f".tables-step={step}.ckpt" / f"step-{step}").mkdir(parents=True)
+    fit(tmp_path, steps=4)
+    assert kept(tmp_path) == [".tables-step=2.ckpt", "step=2.ckpt", "step=4.ckpt"]
+
+
 @pytest.mark.usefixtures("leaves")
 def test_slurm_may_end_the_process_as_soon_as_it_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -2,69 +2,63 @@
 
 from __future__ import annotations
 
-from typing import Any
+import statistics
 
 import pytest
-import torch
+from scipy import stats
 
-from tests.parallel.ranks import on_ranks
+from tests.parallel.resuming import CUT_OFF, DROPOUT, KINDS, STEPS, WITH_DROPOUT, Resumes, moves, resumes
 
-pytestmark = [pytest.mark.distributed, pytest.mark.timeout(900)]
-TRAIN = "tests.parallel.training:train"
-STRATEGIES = ("ddp", "zero1", "zero2", "zero3")
-STEPS, CUT_OFF = 30, 12
-ADAM = {"function": TRAIN, "optimizer": "adam", "steps": STEPS}
+pytestmark = [pytest.mark.distributed, pytest.mark.timeout(3000)]
+SURE = 0.999  # of the interval that a run of another seed falls into
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], torch.Tensor]:
-    """(strategy, what) -> loss of each step, mean over the ranks."""
+def found(tmp_path_factory: pytest.TempPathFactory) -> Resumes:
     pytest.importorskip("deepspeed")
-    place = tmp_path_factory.mktemp("resume")
-    two: dict[tuple[str, str], dict[str, Any]] = {}
-    one: dict[tuple[str, str], dict[str, Any]] = {}
-    for strategy in STRATEGIES:
-        for dropout in (0.0, 0.3):
-            kind = ADAM | {"strategy": strategy, "dropout": dropout}
-            path = str(place / f"{strategy}-{dropout}-step={CUT_OFF}.ckpt")
-            two[strategy, f"whole {dropout}"] = kind
-            two[strategy, f"cut off {dropout}"] = kind | {"save": path, "save_at": CUT_OFF}
-            two[strategy, f"resumed {dropout}"] = kind | {"resume": path}
-        alone = ADAM | {"strategy": strategy, "num_ranks": 1}
-        path = str(place / f"{strategy}-alone-step={CUT_OFF}.ckpt")
-        one[strategy, "alone, from two ranks"] = alone | {
-            "resume": str(place / f"{strategy}-0.0-step={CUT_OFF}.ckpt")
-        }
-        one[strategy, "alone, cut off"] = alone | {"save": path, "save_at": CUT_OFF}
-    more = {
-        (strategy, "two, from one rank"): ADAM
-        | {"strategy": strategy, "resume": str(place / f"{strategy}-alone-step={CUT_OFF}.ckpt")}
-        for strategy in STRATEGIES
-    }
-    found: dict[tuple[str, str], torch.Tensor] = {}
-    for name, num_ranks, cases in (("two", 2, two), ("one", 1, one), ("more", 2, more)):
-        kept = on_ranks(num_ranks, list(cases.values()), place / name)
-        for key, ranks in zip(cases, kept, strict=True):
-            found[key] = torch.tensor([rank["losses"] for rank in ranks]).mean(0)
-    return found
+    return resumes(tmp_path_factory.mktemp("resume"))
 
 
-@pytest.mark.parametrize("dropout", [0.0, 0.3])
-@pytest.mark.parametrize("strategy", STRATEGIES)
-def test_on_as_many_ranks_losses_are_those_of_the_unbroken_run(
-    runs: Any, strategy: str, dropout: float
+@pytest.mark.parametrize(
+    ("kind", "dropout", "before", "after"),
+    [(kind, *move) for kind in KINDS for move in moves(kind) if not move[0] or move[1:] == (2, 2)],
+)
+def test_losses_are_those_of_the_unbroken_run(
+    found: Resumes, kind: str, dropout: float, before: int, after: int
 ) -> None:
-    whole, first, second = (runs[strategy, f"{what} {dropout}"] for what in ("whole", "cut off", "resumed"))
-    assert (len(whole), len(first), len(second)) == (STEPS, CUT_OFF, STEPS - CUT_OFF)
-    torch.testing.assert_close(torch.cat([first, second]), whole, atol=1e-5, rtol=0)
+    whole, second = (found.runs[kind, dropout, what] for what in ("whole", f"{before} to {after}"))
+    assert (len(whole.losses), len(second.losses)) == (STEPS, STEPS - CUT_OFF)
+    assert found.difference(kind, dropout, before, after) <= 1e-5
 
 
-@pytest.mark.parametrize("what", ["alone, from two ranks", "two, from one rank"])
-@pytest.mark.parametrize("strategy", STRATEGIES)
-def test_on_other_ranks_too(runs: Any, strategy: str, what: str) -> None:
-    whole, found = runs[strategy, "whole 0.0"], runs[strategy, what]
-    torch.testing.assert_close(found, whole[CUT_OFF:], atol=1e-5, rtol=0)
+@pytest.mark.parametrize(
+    ("kind", "dropout", "before", "after"), [(kind, *move) for kind in KINDS for move in moves(kind)]
+)
+def test_the_order_of_samples_is_that_of_the_unbroken_run(
+    found: Resumes, kind: str, dropout: float, before: int, after: int
+) -> None:
+    first, second = (
+        found.runs[kind, dropout, what] for what in (f"cut off on {before}", f"{before} to {after}")
+    )
+    assert first.samples + second.samples == found.runs[kind, dropout, "whole"].samples
+    assert first.samples[:CUT_OFF] != second.samples[:CUT_OFF]
 
 
-def test_dropout_was_on(runs: Any) -> None:
-    assert (runs["ddp", "whole 0.3"] - runs["ddp", "whole 0.0"]).abs().max() > 1e-2
+@pytest.mark.parametrize(("before", "after"), [(2, 1), (1, 2)])
+@pytest.mark.parametrize("kind", WITH_DROPOUT)
+def test_with_dropout_other_ranks_are_another_seed(
+    found: Resumes, kind: str, before: int, after: int
+) -> None:
+    """Within the prediction interval for one more run like those of the seeds (normal, unknown variance)."""
+    noise = found.noise(kind)
+    spread = statistics.stdev(noise) * (1 + 1 / len(noise)) ** 0.5
+    margin = spread * stats.t.ppf((1 + SURE) / 2, len(noise) - 1)
+    resumed = found.later_loss(kind, f"{before} to {after}")
+    assert abs(resumed - statistics.mean(noise)) < margin
+    assert found.difference(kind, DROPOUT, before, after) > 0, "each rank draws a new stream"
+
+
+def test_dropout_was_on(found: Resumes) -> None:
+    for kind in KINDS:
+        with_dropout, without = (found.runs[kind, dropout, "whole"].losses for dropout in (DROPOUT, 0.0))
+        assert (with_dropout - without).abs().max() > 1e-2

@@ -9,15 +9,19 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import Logger
 
+from recsys.batch import TrainBatch
 from recsys.data.datamodule import UserDataModule
 from recsys.data.plan import PlanConfig
 from recsys.parallel.checkpoints import WholeCheckpoints
 from recsys.parallel.randomness import RandomStates
 from recsys.parallel.step_log import StepLog
 from recsys.parallel.strategy import ddp, whole_weights, zero
+from recsys.parallel.tables import tables_of
 from recsys.training import AdamW
+from tests.parallel.sharded import with_sharded_tables
 from tests.test_module import StopAt, module, samples_of
 
 PLAN = PlanConfig(tokens=64, multiple=8, block=4, pool_blocks=4)
@@ -46,6 +50,23 @@ class Losses(pl.Callback):
     @property
     def steps(self) -> list[float]:
         return torch.tensor(self.micro).view(-1, self.accumulate).sum(1).tolist()
+
+
+def samples_in(batch: TrainBatch) -> list[int]:
+    """The value of each row's first event, which `many_users` has once: it names the sample."""
+    return batch.histories.value_BL[:, 0].int().tolist()
+
+
+class Order(pl.Callback):
+    """The samples of each micro batch that this rank was dealt."""
+
+    def __init__(self) -> None:
+        self.micro = list[list[int]]()
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, module: Any, outputs: Any, batch: TrainBatch, *_: Any
+    ) -> None:
+        self.micro.append(samples_in(batch))
 
 
 class Rows(Logger):
@@ -79,8 +100,10 @@ def train(
     accumulate: int = 1,
     clip: float | None = None,
     optimizer: str = "sgd",
+    table_optimizer: str | None = None,
     num_ranks: int = 2,
     dropout: float = 0.0,
+    seed: int = 0,
     save: str | None = None,
     save_at: int = 0,
     resume: str | None = None,
@@ -89,17 +112,21 @@ def train(
     logger: Any = False,
     **options: Any,
 ) -> dict[str, Any]:
-    """Loss of each step, this rank's share of the global batch's, and the weights at the end.
+    """Loss of each step, this rank's share of the global batch's; the samples of each micro batch; and the
+    weights at the end.
 
-    With `save`, the run ends at step `save_at` with a checkpoint of that name.
+    `table_optimizer`: the item tables are sharded and stepped by it. `seed` is that of dropout alone. With
+    `save`, the run ends at step `save_at` with a checkpoint of that name.
     """
-    rank = torch.distributed.get_rank() if torch.distributed.is_initialized() else 0
-    pl.seed_everything(rank, verbose=False)  # dropout differs by rank; the model is sent from the first
+    pl.seed_everything(seed, verbose=False)  # small_model has its own
     trained = module(dropout=dropout)
+    if table_optimizer:
+        trained.model = with_sharded_tables(trained.model, optimizer=table_optimizer, lr=0.01)
+        trained.model.train(dropout > 0)
     trained.model.config = replace(trained.model.config, activation_checkpointing=activation_checkpointing)
     trained.make_optimizer = SGD() if optimizer == "sgd" else AdamW(lr=0.01)
     trained.make_scheduler = constant
-    losses = Losses(accumulate)
+    losses, order = Losses(accumulate), Order()
     trainer = pl.Trainer(
         accelerator="cpu",
         devices=num_ranks,
@@ -111,11 +138,20 @@ def train(
         log_every_n_steps=1,
         enable_progress_bar=False,
         enable_model_summary=False,
-        enable_checkpointing=False,
+        enable_checkpointing=any(isinstance(callback, ModelCheckpoint) for callback in more),
         use_distributed_sampler=False,
         num_sanity_val_steps=0,
         plugins=[WholeCheckpoints()] if strategy == "ddp" else [],
-        callbacks=[*more, losses, RandomStates(), *([StopAt(step=save_at, path=Path(save))] if save else [])],
+        callbacks=[
+            *more,
+            losses,
+            order,
+            RandomStates(),
+            *([StopAt(step=save_at, path=Path(save))] if save else []),
+        ],
     )
-    trainer.fit(trained, datamodule=UserDataModule(samples=samples_of(), plan=PLAN), ckpt_path=resume)
-    return {"losses": losses.steps, "weights": whole_weights(trainer.strategy, trained.model)}
+    samples = samples_of(num_negatives=5) if table_optimizer else samples_of()
+    trainer.fit(trained, datamodule=UserDataModule(samples=samples, plan=PLAN), ckpt_path=resume)
+    weights = whole_weights(trainer.strategy, trained.model)
+    weights |= {name: table.rows(0, table.num_rows) for name, table in tables_of(trained.model).items()}
+    return {"losses": losses.steps, "samples": order.micro, "weights": weights}

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from recsys.disk import whole_folder
 from recsys.nn.user_model import ITEM_BIAS_STD, ITEM_STD
+from recsys.parallel.checkpoints import seal
 from recsys.parallel.tables.layout import RowLayout
 from recsys.schema import InputError
 
@@ -38,6 +39,7 @@ def grow_tables(folder: Path, capacity: int) -> None:
         grown[name] = before if not before.ndim else _grown(name, before, num_rows=capacity + 1)
     with whole_folder(folder) as building:
         dcp.save(grown, checkpoint_id=building, no_dist=True)
+        seal(building, num_ranks=1)
 
 
 def _grown(name: str, before_ND: Tensor, *, num_rows: int) -> Tensor:

@@ -9,12 +9,11 @@ from typing import Any
 import torch.nn as nn
 from pytorch_lightning.strategies import DDPStrategy, DeepSpeedStrategy
 
+from recsys.parallel.checkpoints import TABLES, seal, tables_home
 from recsys.parallel.tables.checkpoint import load_tables, save_tables
 from recsys.parallel.tables.table import ShardedTable
 from recsys.parallel.tables.torchrec import TorchRecTable
 from recsys.schema import InputError
-
-_ENTRY = "tables"  # of a checkpoint: the folder of its tables, beside it
 
 
 def tables_of(module: nn.Module) -> dict[str, ShardedTable]:
@@ -99,9 +98,11 @@ class StepsTables(DDPStrategy):
             super().save_checkpoint(checkpoint, filepath, storage_options)
             return
         path = Path(self.broadcast(str(filepath)))
-        folder = _home(path) / f"step-{checkpoint['global_step']}"
+        folder = tables_home(path) / f"step-{checkpoint['global_step']}"
         save_tables(tables, folder)
-        checkpoint[_ENTRY] = str(folder.relative_to(path.parent))
+        if self.is_global_zero:
+            seal(folder, num_ranks=self.world_size)
+        checkpoint[TABLES] = str(folder.relative_to(path.parent))
         super().save_checkpoint(checkpoint, path, storage_options)
         self.barrier()
         if self.is_global_zero:
@@ -112,27 +113,22 @@ class StepsTables(DDPStrategy):
     def load_checkpoint(self, checkpoint_path: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
         checkpoint = super().load_checkpoint(checkpoint_path, *args, **kwargs)
         tables = self.tables
-        if bool(tables) != (_ENTRY in checkpoint):
-            saved = "sharded" if _ENTRY in checkpoint else "replicated"
+        if bool(tables) != (TABLES in checkpoint):
+            saved = "sharded" if TABLES in checkpoint else "replicated"
             raise InputError(f"{checkpoint_path} was trained with model.table={saved}; go on with the same")
         if tables:
-            load_tables(tables, Path(checkpoint_path).parent / checkpoint[_ENTRY])
+            load_tables(tables, Path(checkpoint_path).parent / checkpoint[TABLES])
         return checkpoint
 
     def remove_checkpoint(self, filepath: Any) -> None:
         super().remove_checkpoint(filepath)
         if self.is_global_zero:
-            shutil.rmtree(_home(Path(filepath)), ignore_errors=True)
+            shutil.rmtree(tables_home(Path(filepath)), ignore_errors=True)
 
 
 def tables_folder(checkpoint: Path) -> Path:
     """Where the tables of a checkpoint lie; InputError where it has none."""
-    folders = sorted(_home(checkpoint).glob("step-*"), key=lambda folder: folder.stat().st_mtime)
+    folders = sorted(tables_home(checkpoint).glob("step-*"), key=lambda folder: folder.stat().st_mtime)
     if not folders:
-        raise InputError(f"{checkpoint} has no sharded tables beside it ({_home(checkpoint)})")
+        raise InputError(f"{checkpoint} has no sharded tables beside it ({tables_home(checkpoint)})")
     return folders[-1]
-
-
-def _home(checkpoint: Path) -> Path:
-    """Beside the checkpoint, which may be a file or a folder; hidden, being none itself."""
-    return checkpoint.with_name(f".tables-{checkpoint.name}")
