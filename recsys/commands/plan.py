@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recsys.entry import hydra_command
+from recsys.settings import check_range, read_own, read_settings
 
 if TYPE_CHECKING:
     from recsys.parallel.planner.plan import Plan
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanSettings:
+    """The settings of conf/plan.yaml that belong to no group."""
+
+    nodes: int
+    gpus: int | None = None
+    precision: str
+
+    def __post_init__(self) -> None:
+        check_range("nodes", self.nodes, least=1)
+        if self.gpus is not None:
+            check_range("gpus", self.gpus, least=1)
 
 
 @hydra_command("plan")
@@ -32,7 +48,6 @@ def plan_of(settings: dict[str, Any]) -> tuple[Plan, str]:
     from recsys.parallel.planner.plan import make_plan
     from recsys.parallel.planner.sizes import BatchSettings, TableSizes, planned_config, sizes_of, workload_of
     from recsys.schema import InputError
-    from recsys.settings import read_settings
 
     cluster = read_settings(Cluster, settings["cluster"], where="cluster")
     samples = read_settings(SampleConfig, settings["data"]["samples"], where="data.samples")
@@ -43,19 +58,24 @@ def plan_of(settings: dict[str, Any]) -> tuple[Plan, str]:
     if "num_items" in asked:
         known.pop("capacity", None)  # that of the tables is for their own items
     sizes = read_settings(TableSizes, known | asked, where="sizes")
-    nodes, gpus = settings["nodes"], settings["gpus"]
-    if gpus is not None and (nodes != 1 or not 1 <= gpus <= cluster.gpus_per_node):
+    own, model = (
+        read_own(PlanSettings, settings),
+        read_settings(ModelSettings, settings["model"], where="model"),
+    )
+    nodes, gpus = own.nodes, own.gpus
+    if gpus is not None and (nodes != 1 or gpus > cluster.gpus_per_node):
         raise InputError(
             f"gpus={gpus} is for part of one node; leave it out or take nodes=1 and at most its GPUs"
         )
     run = Run(
         num_gpus=gpus or nodes * cluster.gpus_per_node,
         gpus_per_node=cluster.gpus_per_node,
-        precision=Precision.of(settings["precision"]),
+        precision=Precision.of(own.precision),
         accumulate=int(settings["trainer"].get("accumulate_grad_batches") or 1),
-        table_optimizer=settings["table_optimizer"],
+        table_optimizer=model.table_optimizer,
     )
-    model = read_settings(ModelSettings, settings["model"], where="model")
+    num_epochs = settings["trainer"].get("max_epochs") or 1
+    check_range("trainer.max_epochs", num_epochs, least=1)
     plan = make_plan(
         cluster=cluster,
         run=run,
@@ -69,7 +89,7 @@ def plan_of(settings: dict[str, Any]) -> tuple[Plan, str]:
             tokens=tokens,
             num_shares=run.num_gpus * run.accumulate,
         ),
-        num_epochs=int(settings["trainer"].get("max_epochs") or 1),
+        num_epochs=num_epochs,
     )
     origin = f"feature tables {metadata['version']}" if metadata else "defaults (no feature tables found)"
     origin += "".join(f", {name} given" for name in asked)

@@ -8,7 +8,7 @@ from recsys.schema import InputError
 
 STAGES = (0, 1, 2, 3)  # 0: DDP, every rank keeps all
 TABLES = ("replicated", "sharded")
-TABLE_OPTIMIZERS = ("adagrad", "adam")
+TABLE_OPTIMIZERS = ("rowwise_adagrad", "sparse_adam", "sgd")
 
 
 @dataclass(frozen=True)
@@ -57,11 +57,11 @@ class Run:
     gpus_per_node: int
     precision: Precision
     accumulate: int = 1
-    table_optimizer: str = "adagrad"
+    table_optimizer: str = "rowwise_adagrad"
 
     def __post_init__(self) -> None:
         if self.table_optimizer not in TABLE_OPTIMIZERS:
-            raise InputError(f"table_optimizer must be one of {', '.join(TABLE_OPTIMIZERS)}")
+            raise InputError(f"model.table_optimizer must be one of {', '.join(TABLE_OPTIMIZERS)}")
         if min(self.num_gpus, self.gpus_per_node, self.accumulate) < 1:
             raise InputError("a run needs at least one GPU and one micro batch a step")
 

@@ -101,7 +101,9 @@ def engine_bytes(shapes: Mapping[str, tuple[int, ...]], stage: int, run: Run) ->
 def shard_bytes(size: ModelSize, run: Run, work: Workload) -> int:
     """Rows of the item tables on a rank, their optimizer state, and the gradients of the rows of a step."""
     rows, columns = _padded(size.table_rows, run.num_gpus) // run.num_gpus, size.table_columns
-    state = rows * (4 * 2 if run.table_optimizer == "adagrad" else ADAM_BYTES * columns)  # 4 a row and table
+    state = (
+        rows * {"rowwise_adagrad": 4 * 2, "sparse_adam": ADAM_BYTES * columns, "sgd": 0}[run.table_optimizer]
+    )
     touched = work.candidates * columns * 4 * 2 + work.candidates * 8  # asked for here, and asked of others
     return 4 * rows * columns + state + touched
 

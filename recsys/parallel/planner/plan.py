@@ -65,7 +65,7 @@ def make_plan(
     layouts = []
     for layout in LAYOUTS:
         held = memory(layout, run=run, size=size, config=config, sizes=sizes, work=work)
-        engine = engine_sent(layout, run=run, size=size)
+        engine = engine_sent(layout, run=run, size=size, recomputes=config.activation_checkpointing)
         table = table_sent(layout, run=run, size=size, work=work)
         time = step_time(
             layout,

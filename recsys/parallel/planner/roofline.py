@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from recsys.nn.user_model import UserModelConfig
 from recsys.parallel.planner.activations import saved_bytes, working_bytes
@@ -20,7 +20,8 @@ TABLE_PASSES = 6  # a touched row is read, its gradient written and read, row an
 @dataclass(frozen=True)
 class StepTime:
     """Seconds of one step. The first four are what each resource would take alone at its stated rate;
-    `expected_s` is at attainable rates: ZeRO's traffic hides behind the work, lookups in tables do not.
+    `expected_s` is at attainable rates: ZeRO's traffic hides behind the work, lookups in tables do not. `mfu`
+    leaves out what is computed again, as the log of a run does.
     """
 
     flops: int
@@ -49,6 +50,7 @@ def step_time(
     table: Sent,
 ) -> StepTime:
     flops = run.accumulate * step_flops(config, work)
+    once = replace(config, activation_checkpointing=False)
     peak = cluster.flops_per_s(run.precision.name)
     compute_s = flops / peak
     memory_s = _moved(layout, run, config, work, size, memory) / (1e9 * cluster.memory_gb_s)
@@ -69,7 +71,7 @@ def step_time(
         within_s=engine_s[0] + table_s[0],
         between_s=engine_s[1] + table_s[1],
         expected_s=expected_s,
-        mfu=compute_s / expected_s,
+        mfu=run.accumulate * step_flops(once, work) / peak / expected_s,
     )
 
 

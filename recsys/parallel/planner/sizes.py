@@ -16,6 +16,7 @@ from recsys.nn.item_tower import ItemTowerConfig
 from recsys.nn.user_model import UserModelConfig
 from recsys.nn.value_heads import ValueHeadsConfig
 from recsys.schema import SECONDS_PER_DAY, InputError, SplitKind
+from recsys.settings import check_range
 
 HEADROOM = 1.2  # rows of the item table over the items known now, as the tables are built
 
@@ -153,8 +154,9 @@ class BatchSettings:
     cuts_per_row: int = 4
 
     def __post_init__(self) -> None:
-        if min(self.queries_per_row, self.targets_per_query, self.cuts_per_row) < 1:
-            raise InputError("batch: queries, targets and cuts are at least 1")
+        for name in ("tokens_per_gpu", "queries_per_row", "targets_per_query", "cuts_per_row"):
+            if getattr(self, name) is not None:
+                check_range(f"batch.{name}", getattr(self, name), least=1)
 
 
 def workload_of(

@@ -23,11 +23,12 @@ class Sent:
     between: float
 
 
-def engine_sent(layout: Layout, *, run: Run, size: ModelSize) -> Sent:
+def engine_sent(layout: Layout, *, run: Run, size: ModelSize, recomputes: bool = False) -> Sent:
     """Gradients and parameters of what the engine trains (Rajbhandari et al. 2020, section 7).
 
     A reduction to shares sends n, a gathering of shares n. Stages 0 and 1 reduce once a step, 2 and 3 every
-    micro batch; stage 3 gathers the parameters for forward and again for backward.
+    micro batch; stage 3 gathers the parameters for forward, again for backward, and once more where blocks
+    are computed again in between.
     """
     n = size.num_parameters if layout.tables == "replicated" else size.num_dense
     weight = gradient = run.precision.weight_bytes(layout.stage)
@@ -35,7 +36,7 @@ def engine_sent(layout: Layout, *, run: Run, size: ModelSize) -> Sent:
         0: 2 * gradient,
         1: gradient + weight,
         2: run.accumulate * gradient + weight,
-        3: run.accumulate * (gradient + 2 * weight),
+        3: run.accumulate * (gradient + (3 if recomputes else 2) * weight),
     }[layout.stage]
     total = n * of_an_element * run.others
     on_node = min(run.gpus_per_node, run.num_gpus)

@@ -32,6 +32,12 @@ def test_collectives_of_each_stage(stage: int, accumulate: int, bytes_a_paramete
     assert sent.between == pytest.approx((sent.within + sent.between) / 8)
 
 
+def test_blocks_that_are_computed_again_are_gathered_again() -> None:
+    for stage, bytes_a_parameter in ((2, 4), (3, 8)):
+        sent = engine_sent(Layout(stage, "sharded"), run=run(num_gpus=16), size=SIZE, recomputes=True)
+        assert sent.within + sent.between == pytest.approx(1000 * bytes_a_parameter * 15 / 16)
+
+
 def test_replicated_tables_are_sent_whole_and_one_gpu_sends_nothing() -> None:
     whole = engine_sent(Layout(1, "replicated"), run=run(num_gpus=8), size=SIZE)
     assert (whole.within, whole.between) == (pytest.approx(4 * 1055 * 7 / 8), 0)
