@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from recsys.data import cooccurrence
-from recsys.data.samples import SampleConfig, TrainingSamples
+from recsys.data.sample_config import SampleConfig
+from recsys.data.samples import TrainingSamples
 from tests.data.shop import Event, Shop
 
 TOGETHER = ((1, 2, 3), (4, 5, 6))
