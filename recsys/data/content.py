@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from recsys.data.tables import FeatureTables
 
 MAX_WORDS = 12  # of an item's text
-_BLOCK = 500_000  # items whose popularity is computed at a time
+_BLOCK = 200_000  # items whose popularity is computed at a time
 
 
 @dataclass(frozen=True)

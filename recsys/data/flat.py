@@ -60,10 +60,6 @@ class FlatHistories:
                 return
             low = high
 
-    def user_of_event(self) -> np.ndarray:
-        """int64 (E,), zero-based user row of each event."""
-        return np.repeat(np.arange(self.num_users), np.diff(self.offsets))
-
 
 def open_histories(*, tables_dir: Path, cache_dir: Path, num_users: int) -> FlatHistories:
     """Map the flat files of a table version, made on first use and renamed into place when complete."""

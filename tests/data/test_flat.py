@@ -74,7 +74,6 @@ def test_windows_come_together_in_order(tmp_path: Path) -> None:
     assert flat.value.tolist() == [i / 4 for i in items]
     assert flat.returned_at.tolist() == [0, 0, 21, 0, 42, 0, 0, 63]
     assert flat.user_key.tolist() == ["key1", "", "key3", "key4"]
-    assert flat.user_of_event().tolist() == [0, 0, 0, 2, 2, 2, 2, 2]
     assert np.isfinite(flat.value).all()
 
 
