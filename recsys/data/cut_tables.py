@@ -22,7 +22,7 @@ from recsys.schema import SECONDS_PER_DAY, Column, Split, Table, UserNumeric
 if TYPE_CHECKING:
     from recsys.data.tables import FeatureTables
 
-_BLOCK = 500_000  # users or rows at a time
+_BLOCK = 50_000  # users or rows at a time
 _UNKNOWN = {"activity": np.nan, "spend": np.nan, "next_active_days": np.inf}  # of the others: 0
 
 
