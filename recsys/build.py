@@ -18,6 +18,7 @@ from recsys.nn.value_heads import ValueHeadsConfig
 from recsys.schema import InputError
 from recsys.settings import check_range
 
+_MAX_PRIOR_QUERIES = 1_000_000
 BIN_ENDS_DAYS = (1, 3, 7, 14, 30, 60, 90, 180, 365)
 
 
@@ -114,15 +115,15 @@ def _value_heads(
 ) -> ValueHeadsConfig | None:
     if not (tables.is_time_split and tables.metadata["has_time"] and len(samples.cuts.prefix)):
         return None
-    horizons = tables.horizons_days
+    horizons, cuts = tables.horizons_days, samples.cuts.thinned(_MAX_PRIOR_QUERIES)
     log_spend = []
     for h in range(len(horizons)):
-        paid = samples.cuts.spend[:, h][samples.cuts.observed[:, h] & (samples.cuts.spend[:, h] > 0)]
+        paid = cuts.spend[:, h][cuts.observed[:, h] & (cuts.spend[:, h] > 0)]
         log_spend.append(float(np.log(paid).mean()) if len(paid) else 0.0)
     return ValueHeadsConfig(
         width=settings.width,
         num_heads=settings.num_heads,
-        num_features=samples.cuts.features.shape[1],
+        num_features=cuts.features.shape[1],
         horizons_days=tuple(horizons),
         bin_ends_days=tuple(d for d in BIN_ENDS_DAYS if d <= max(horizons)),
         log_spend=tuple(log_spend),

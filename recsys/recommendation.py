@@ -15,7 +15,8 @@ import pyarrow as pa
 from recsys.bundle import Bundle
 from recsys.bundle_fit import catalogue_for, check_fit, check_unseen
 from recsys.data.cut_features import CutScaler
-from recsys.data.tables import CutTable, FeatureTables, Items
+from recsys.data.cut_tables import CutTable
+from recsys.data.tables import FeatureTables, Items
 from recsys.evaluation.scoring import ScoredUsers, item_vectors, score_users
 from recsys.evaluation.views import seen_and_targets, top_ranked
 from recsys.metrics.ragged import Ragged

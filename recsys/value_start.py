@@ -9,16 +9,24 @@ from __future__ import annotations
 import torch
 
 from recsys.batch import CutQueries
-from recsys.data.samples import CutQueryTable
+from recsys.data.cut_features import CutScaler
+from recsys.data.cut_queries import CutQueryTable
 from recsys.nn.value_heads import ValueHeads
 from recsys.objectives.value import conversion_loss, retention_loss, spend_loss
 
 _RIDGE = 1e-3
+_MAX_QUERIES = 1_000_000  # plenty for some hundred weights
 
 
-def start_value_heads(heads: ValueHeads, table: CutQueryTable, *, max_iterations: int = 100) -> None:
-    """Fit biases and direct weights to all training cuts at once, by L-BFGS on the losses of training."""
-    cuts = _as_one_batch(table)
+def start_value_heads(
+    heads: ValueHeads, table: CutQueryTable, *, scaler: CutScaler, max_iterations: int = 100
+) -> None:
+    """Fit biases and direct weights to the training cuts at once, by L-BFGS on the losses of training.
+
+    Of more than a million cut queries, evenly spaced ones.
+    """
+    table = table.thinned(_MAX_QUERIES)
+    cuts = _as_one_batch(table, scaler)
     total = max(len(table.prefix), 1)
     parameters = [heads.out.bias, heads.direct.weight]
     optimizer = torch.optim.LBFGS(parameters, max_iter=max_iterations, line_search_fn="strong_wolfe")
@@ -39,12 +47,12 @@ def start_value_heads(heads: ValueHeads, table: CutQueryTable, *, max_iterations
     optimizer.zero_grad()
 
 
-def _as_one_batch(table: CutQueryTable) -> CutQueries:
+def _as_one_batch(table: CutQueryTable, scaler: CutScaler) -> CutQueries:
     """Every cut query as a row of its own; prefix lengths are not needed."""
     column = {
         name: torch.from_numpy(values)[:, None]
         for name, values in (
-            ("features_BCR", table.features),
+            ("features_BCR", scaler(table.features)),
             ("spend_BCH", table.spend.astype("float32")),
             ("observed_BCH", table.observed),
             ("next_active_days_BC", table.next_active_days.astype("float32")),

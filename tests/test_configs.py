@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from recsys.build import ModelSettings
 from recsys.data.plan import PlanConfig
-from recsys.data.samples import SampleConfig
+from recsys.data.sample_config import SampleConfig
 from recsys.entry import conf_dir
 from recsys.module import ObjectiveConfig
 from recsys.parallel.cluster import allotted

@@ -13,7 +13,8 @@ import torch
 from recsys.batch import Catalogue
 from recsys.data.datamodule import UserDataModule
 from recsys.data.plan import ElasticLoader, PlanConfig
-from recsys.data.samples import SampleConfig, TrainingSamples
+from recsys.data.sample_config import SampleConfig
+from recsys.data.samples import TrainingSamples
 from recsys.module import ObjectiveConfig, UserModule
 from recsys.nn.item_tower import ItemTowerConfig
 from recsys.training import AdamW, WarmupCosine

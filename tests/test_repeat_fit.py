@@ -7,7 +7,8 @@ from itertools import islice
 import torch
 
 from recsys.data.plan import ElasticLoader
-from recsys.data.samples import SampleConfig, TrainingSamples
+from recsys.data.sample_config import SampleConfig
+from recsys.data.samples import TrainingSamples
 from recsys.objectives.items import item_loss
 from recsys.repeat_fit import collect, fit_repeats, hit_loss
 from tests.data.shop import many_users

@@ -13,7 +13,7 @@ from recsys.commands.recommend import RecommendSettings
 from recsys.commands.train import TrainSettings
 from recsys.data.datamodule import DataSettings
 from recsys.data.plan import PlanConfig
-from recsys.data.samples import SampleConfig
+from recsys.data.sample_config import SampleConfig
 from recsys.module import ObjectiveConfig
 from recsys.schema import InputError
 from recsys.settings import check_arguments, check_range, read_own, read_settings

@@ -5,17 +5,19 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from recsys.data.samples import CutQueryTable
+from recsys.data.cut_features import CutScaler
+from recsys.data.cut_queries import CutQueryTable
 from recsys.nn.value_heads import ValueHeads, ValueHeadsConfig
 from recsys.value_start import start_value_heads
 
 NUM = 4000
+UNSCALED = CutScaler([0.0] * 3, [1.0] * 3)
 
 
 def table() -> CutQueryTable:
     """Chances and amounts that follow the first feature; no spend in the second half is observed."""
     rng = np.random.default_rng(0)
-    features = rng.normal(size=(NUM, 3)).astype(np.float32)
+    features = rng.normal(size=(NUM, 3))
     pays = rng.random(NUM) < 1 / (1 + np.exp(1 - 2 * features[:, 0]))
     spend = np.where(pays, np.exp(2 + 0.5 * features[:, 0] + 0.3 * rng.normal(size=NUM)), 0)[:, None]
     return CutQueryTable(
@@ -40,7 +42,7 @@ def heads() -> ValueHeads:
 
 def test_chance_amount_and_hazard_are_found_and_the_states_add_nothing_yet() -> None:
     fitted = heads()
-    start_value_heads(fitted, table())
+    start_value_heads(fitted, table(), scaler=UNSCALED)
     features_BCR = torch.tensor([[[0.0, 0, 0]], [[1.0, 0, 0]], [[0.0, 1, 1]]])
     with torch.no_grad():
         output = fitted(torch.randn(3, 5, 8), torch.full((3, 1), 2), features_BCR)
@@ -59,6 +61,6 @@ def test_what_was_not_observed_teaches_nothing() -> None:
     one, other = heads(), heads()
     full = table()
     changed = np.where(full.observed, full.spend, full.spend * 9 + 1)
-    start_value_heads(one, full)
-    start_value_heads(other, CutQueryTable(**(vars(full) | {"spend": changed})))
+    start_value_heads(one, full, scaler=UNSCALED)
+    start_value_heads(other, CutQueryTable(**(vars(full) | {"spend": changed})), scaler=UNSCALED)
     torch.testing.assert_close(one.direct.weight, other.direct.weight)

@@ -42,7 +42,7 @@ def plan_of(settings: dict[str, Any]) -> tuple[Plan, str]:
     """The plan of composed settings, and where its sizes come from."""
     from recsys.build import ModelSettings
     from recsys.data.plan import PlanConfig
-    from recsys.data.samples import SampleConfig
+    from recsys.data.sample_config import SampleConfig
     from recsys.parallel.planner.cluster import Cluster
     from recsys.parallel.planner.layout import Precision, Run
     from recsys.parallel.planner.plan import make_plan

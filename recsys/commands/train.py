@@ -191,7 +191,7 @@ def _started_model(
         return model
     model.start_items_from(torch.from_numpy(cooccurrence_vectors(samples, width=settings.width)))
     if model.value_heads is not None:
-        start_value_heads(model.value_heads, samples.cuts)
+        start_value_heads(model.value_heads, samples.cuts, scaler=samples.scaler)
     return model
 
 

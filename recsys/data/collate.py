@@ -7,12 +7,12 @@ import torch
 
 from recsys.batch import Candidates, CutQueries, Histories, ItemQueries, PredictBatch, TrainBatch
 from recsys.data.content import ItemContent
-from recsys.data.cut_features import CutScaler
+from recsys.data.cut_features import CutScaler, raw_cut_features
+from recsys.data.cut_tables import CutTable
 from recsys.data.draws import draw
 from recsys.data.flat import FlatHistories
 from recsys.data.negatives import Negatives
 from recsys.data.samples import TrainingSamples
-from recsys.data.tables import CutTable
 from recsys.schema import PAD
 
 _ASKED, _ORDER, _TARGETS = 0, 1, 2  # streams of draws
@@ -199,7 +199,7 @@ def _cut_queries(samples: TrainingSamples, rows: np.ndarray) -> CutQueries:
     return CutQueries(
         mask_BC=padded(np.ones(len(row_K), bool), bool),
         length_BC=padded(table.prefix[query] - samples.begin[rows][row_K], np.int64),
-        features_BCR=padded(table.features[query], np.float32),
+        features_BCR=padded(samples.scaler(table.features[query]), np.float32),
         spend_BCH=padded(table.spend[query], np.float32),
         observed_BCH=padded(table.observed[query], bool),
         next_active_days_BC=padded(table.next_active_days[query], np.float32),
@@ -218,6 +218,6 @@ def predict_batch(
         histories=pad_histories(
             flat, begin=np.maximum(first, end - max_length), end=end, profile_BF=table.profile[rows]
         ),
-        features_BR=torch.from_numpy(scaler(table.activity[rows])),
+        features_BR=torch.from_numpy(scaler(raw_cut_features(table.activity[rows]))),
         user_index_B=torch.from_numpy(table.user_index[rows]),
     )

@@ -15,7 +15,8 @@ import pyarrow as pa
 import torch
 
 from recsys.batch import Catalogue
-from recsys.data.flat import lists_in_place, mapped_array, parquet_batches, parquet_files
+from recsys.data.flat import lists_in_place, parquet_batches, parquet_files
+from recsys.data.mapped import mapped_array, open_mapped
 from recsys.data.popularity import NUM_COLUMNS, popularity_at
 from recsys.disk import built_once
 from recsys.schema import Column, Table
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from recsys.data.tables import FeatureTables
 
 MAX_WORDS = 12  # of an item's text
-_BLOCK = 500_000  # items whose popularity is computed at a time
+_BLOCK = 200_000  # items whose popularity is computed at a time
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ def open_content(tables: FeatureTables, split: str, times: np.ndarray) -> ItemCo
             arrays["popularity_VTW"][low:high] = block_TVW.swapaxes(0, 1)
 
     folder = built_once(tables.cache_dir / f"{tables.dir.name}-content-{split}", build)
-    return ItemContent(**{name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in shapes})
+    return ItemContent(**{name: open_mapped(folder / f"{name}.npy") for name in shapes})
 
 
 def _write_content(tables: FeatureTables, split: str, arrays: Mapping[str, np.ndarray]) -> None:

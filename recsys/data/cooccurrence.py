@@ -5,6 +5,8 @@ Legend: U users, V items (row 0 is padding), D width, K neighbours.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import scipy.linalg
 import scipy.sparse as sp
@@ -14,6 +16,7 @@ from recsys.data.samples import TrainingSamples
 
 MAX_DENSE_ITEMS = 10_000
 _RIDGE = 300.0
+_MAX_SVD_EVENTS = 50_000_000
 
 
 def cooccurrence_vectors(samples: TrainingSamples, *, width: int) -> np.ndarray:
@@ -24,25 +27,28 @@ def cooccurrence_vectors(samples: TrainingSamples, *, width: int) -> np.ndarray:
     co-occurrence.
     Items without events are zero.
     """
-    taken_UV = _taken(samples)
-    num_items = taken_UV.shape[1]
-    rank = min(width, min(taken_UV.shape) - 1)
-    factors_VD = (_ease_factors if num_items <= MAX_DENSE_ITEMS else _svd_factors)(taken_UV, rank)
+    num_users, num_items = samples.histories.num_users, samples.tables.num_items
+    rank = min(width, num_users - 1, num_items - 1)
+    factors = _ease_factors if num_items <= MAX_DENSE_ITEMS else _svd_factors
     vectors_VD = np.zeros((num_items + 1, width), np.float32)
-    vectors_VD[1:, :rank] = factors_VD
-    vectors_VD[1:][np.asarray(taken_UV.sum(0)).ravel() == 0] = 0
+    vectors_VD[1:, :rank], has_V = factors(samples, rank)
+    vectors_VD[1:][~has_V] = 0
     return vectors_VD / max(float(np.linalg.norm(vectors_VD, axis=1).max()), 1e-12)
 
 
-def _taken(samples: TrainingSamples) -> sp.csr_matrix:
-    """(U, V - 1), 1 where a user took an item."""
+def _taken(samples: TrainingSamples) -> Iterator[sp.csr_matrix]:
+    """(U, V - 1), 1 where a user took an item, a block of users after the other."""
     flat, num_items = samples.histories, samples.tables.num_items
-    user = flat.user_of_event()
-    event = np.flatnonzero(samples.target_mask & (np.arange(len(user)) < samples.user_end[user]))
-    item = np.asarray(flat.item_index)[event] - 1
-    taken_UV = sp.csr_matrix((np.ones(len(event)), (user[event], item)), shape=(flat.num_users, num_items))
-    taken_UV.data[:] = 1.0
-    return taken_UV
+    for low, high in flat.blocks():
+        offsets = np.asarray(flat.offsets[low : high + 1])
+        events = slice(int(offsets[0]), int(offsets[-1]))
+        user = np.repeat(np.arange(high - low), np.diff(offsets))
+        known = np.arange(events.start, events.stop) < samples.user_end[low:high][user]
+        event = np.flatnonzero(samples.target_mask[events] & known)
+        item = np.asarray(flat.item_index[events])[event] - 1
+        taken_UV = sp.csr_matrix((np.ones(len(event)), (user[event], item)), shape=(high - low, num_items))
+        taken_UV.data[:] = 1.0
+        yield taken_UV
 
 
 def neighbours(samples: TrainingSamples, *, num_neighbours: int) -> tuple[np.ndarray, np.ndarray]:
@@ -50,9 +56,8 @@ def neighbours(samples: TrainingSamples, *, num_neighbours: int) -> tuple[np.nda
 
     Both are 0 where fewer lie above 0. Only for catalogues of up to MAX_DENSE_ITEMS.
     """
-    taken_UV = _taken(samples)
-    num_items = taken_UV.shape[1]
-    inverse_VV = _ease_inverse(taken_UV)
+    num_items = samples.tables.num_items
+    inverse_VV = _ease_inverse(_gram(samples))
     towards_VV = -inverse_VV / np.diag(inverse_VV)[:, None]  # row: of which item; column: from which
     np.fill_diagonal(towards_VV, 0.0)
     most = min(num_neighbours, num_items - 1)
@@ -65,25 +70,38 @@ def neighbours(samples: TrainingSamples, *, num_neighbours: int) -> tuple[np.nda
     return item_VK, weight_VK
 
 
-def _ease_inverse(taken_UV: sp.csr_matrix) -> np.ndarray:
-    gram_VV = (taken_UV.T @ taken_UV).toarray()
+def _gram(samples: TrainingSamples) -> np.ndarray:
+    """(V - 1, V - 1): users who took both items."""
+    gram_VV = np.zeros((samples.tables.num_items,) * 2)
+    for taken_UV in _taken(samples):
+        both = (taken_UV.T @ taken_UV).tocoo()
+        gram_VV[both.row, both.col] += both.data
+    return gram_VV
+
+
+def _ease_inverse(gram_VV: np.ndarray) -> np.ndarray:
     return np.linalg.inv(gram_VV + _RIDGE * np.eye(len(gram_VV)))
 
 
-def _ease_factors(taken_UV: sp.csr_matrix, rank: int) -> np.ndarray:
-    inverse_VV = _ease_inverse(taken_UV)
+def _ease_factors(samples: TrainingSamples, rank: int) -> tuple[np.ndarray, np.ndarray]:
+    """Vectors of the items from 1 on, and bool: which of them anyone took."""
+    gram_VV = _gram(samples)
+    inverse_VV = _ease_inverse(gram_VV)
     scale_V = 1 / np.sqrt(np.diag(inverse_VV))
     weights_VV = -inverse_VV * scale_V[:, None] * scale_V
     np.fill_diagonal(weights_VV, 0.0)
     first = len(weights_VV) - rank
     strength_D, vector_VD = scipy.linalg.eigh(weights_VV, subset_by_index=[first, len(weights_VV) - 1])
-    return vector_VD * np.sqrt(np.maximum(strength_D, 0.0))
+    return vector_VD * np.sqrt(np.maximum(strength_D, 0.0)), np.diag(gram_VV) > 0
 
 
-def _svd_factors(taken_UV: sp.csr_matrix, rank: int) -> np.ndarray:
+def _svd_factors(samples: TrainingSamples, rank: int) -> tuple[np.ndarray, np.ndarray]:
+    """The same of a large catalogue; of more than 50 million events, those of every so many-th user."""
+    step = max(1, -(-len(samples.target_mask) // _MAX_SVD_EVENTS))
+    taken_UV = sp.vstack([block_UV[::step] for block_UV in _taken(samples)], format="csr")
     rows = np.maximum(np.asarray(taken_UV.sum(1)).ravel(), 1.0) ** -0.5
     columns = np.maximum(np.asarray(taken_UV.sum(0)).ravel(), 1.0) ** -0.5
     scaled_UV = sp.diags(rows) @ taken_UV @ sp.diags(columns)
     start = np.random.default_rng(0).random(min(taken_UV.shape))  # svds starts at random otherwise
     _, strength_D, right_DV = svds(scaled_UV, k=rank, v0=start)
-    return right_DV.T * np.sqrt(strength_D)
+    return right_DV.T * np.sqrt(strength_D), np.asarray(taken_UV.sum(0)).ravel() > 0

@@ -5,6 +5,7 @@ Legend: U users, A activity columns (UserNumeric.ALL), R features.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,12 +36,27 @@ class CutScaler:
     std: list[float]
 
     @classmethod
-    def fit(cls, raw_UR: np.ndarray) -> CutScaler:
-        if not len(raw_UR):
-            return cls([0.0] * NUM_CUT_FEATURES, [1.0] * NUM_CUT_FEATURES)
-        return cls(raw_UR.mean(0).tolist(), np.maximum(raw_UR.std(0), 1e-3).tolist())
+    def fit(cls, blocks: Callable[[], Iterable[np.ndarray]]) -> CutScaler:
+        """blocks: the raw features (U, R), some users at a time, from the start at every call.
 
-    def __call__(self, activity_UA: np.ndarray) -> np.ndarray:
-        """(U, R) float32, clipped to 5 standard deviations."""
-        scaled = (raw_cut_features(activity_UA) - np.asarray(self.mean)) / np.asarray(self.std)
+        Rows are added one after another, so that the result does not depend on the blocks.
+        """
+        num_rows, total_R = _sum_of_rows(blocks())
+        if not num_rows:
+            return cls([0.0] * NUM_CUT_FEATURES, [1.0] * NUM_CUT_FEATURES)
+        mean_R = total_R / num_rows
+        _, squares_R = _sum_of_rows((raw_UR - mean_R) ** 2 for raw_UR in blocks())
+        return cls(mean_R.tolist(), np.maximum(np.sqrt(squares_R / num_rows), 1e-3).tolist())
+
+    def __call__(self, raw_UR: np.ndarray) -> np.ndarray:
+        """(U, R) float32 of raw features, clipped to 5 standard deviations."""
+        scaled = (raw_UR - np.asarray(self.mean)) / np.asarray(self.std)
         return np.clip(scaled, -5, 5).astype(np.float32)
+
+
+def _sum_of_rows(blocks: Iterable[np.ndarray]) -> tuple[int, np.ndarray]:
+    num_rows, total_R = 0, np.zeros(NUM_CUT_FEATURES)
+    for rows_UR in blocks:
+        num_rows += len(rows_UR)
+        total_R = np.add.reduce(np.concatenate([total_R[None], rows_UR]), axis=0)
+    return num_rows, total_R

@@ -8,7 +8,8 @@ from typing import Any
 import pytorch_lightning as pl
 
 from recsys.data.plan import ElasticLoader, PlanConfig
-from recsys.data.samples import SampleConfig, TrainingSamples
+from recsys.data.sample_config import SampleConfig
+from recsys.data.samples import TrainingSamples
 from recsys.settings import check_range
 
 

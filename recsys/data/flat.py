@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from recsys.data.mapped import mapped_array, open_mapped
 from recsys.disk import built_once
 from recsys.schema import Column, InputError, Table
 
@@ -22,6 +21,9 @@ _COLUMNS = {
     Column.VALUE: np.float64,
     Column.RETURNED_AT: np.int64,
 }
+_WINDOW = (Column.USER_INDEX, Column.WINDOW_INDEX, Column.NUM_EVENTS)
+_MOST_WINDOWS = np.int64(1) << 31
+BLOCK_ROWS = 500_000
 
 
 @dataclass(frozen=True)
@@ -44,9 +46,19 @@ class FlatHistories:
     def num_users(self) -> int:
         return len(self.offsets) - 1
 
-    def user_of_event(self) -> np.ndarray:
-        """int64 (E,), zero-based user row of each event."""
-        return np.repeat(np.arange(self.num_users), np.diff(self.offsets))
+    def blocks(self, *, rows_per_user: int = 0) -> Iterator[tuple[int, int]]:
+        """Zero-based users low : high, block after block, each of a bounded number of events and of rows
+        that come with every user; at least one block.
+        """
+        low, most_users = 0, 1 + BLOCK_ROWS // (1 + rows_per_user)
+        while low < self.num_users or not low:
+            ends = np.asarray(self.offsets[low + 1 : low + 1 + most_users])
+            rows = ends - self.offsets[low] + rows_per_user * np.arange(1, len(ends) + 1)
+            high = low + max(int(np.searchsorted(rows, BLOCK_ROWS, "right")), min(len(ends), 1))
+            yield low, high
+            if high == low:
+                return
+            low = high
 
 
 def open_histories(*, tables_dir: Path, cache_dir: Path, num_users: int) -> FlatHistories:
@@ -55,58 +67,53 @@ def open_histories(*, tables_dir: Path, cache_dir: Path, num_users: int) -> Flat
         cache_dir / tables_dir.resolve().name,
         lambda folder: _flatten(tables_dir / Table.HISTORIES, folder, num_users),
     )
-    arrays = {name: np.load(target / f"{name}.npy", mmap_mode="r") for name in (*_COLUMNS, "offsets")}
-    return FlatHistories(**arrays, user_key=np.load(target / "user_key.npy", allow_pickle=False))
+    names = ("offsets", *_COLUMNS, "user_key")
+    return FlatHistories(**{name: open_mapped(target / f"{name}.npy") for name in names})
 
 
 def _flatten(folder: Path, out: Path, num_users: int) -> None:
     """Two passes over the row groups: sizes, then each user's windows into their place."""
     files = parquet_files(folder)
-    counts_U = np.zeros(num_users + 1, np.int64)
-    keys_U = np.zeros(num_users, "U64")
-    windows: list[np.ndarray] = []
-    for batch in parquet_batches(
-        files, [Column.USER_INDEX, Column.USER_KEY, Column.WINDOW_INDEX, Column.NUM_EVENTS]
-    ):
-        user, window, count = (
-            batch[c].to_numpy() for c in (Column.USER_INDEX, Column.WINDOW_INDEX, Column.NUM_EVENTS)
-        )
-        np.add.at(counts_U, user, count)
-        keys_U[user - 1] = batch[Column.USER_KEY].to_numpy(zero_copy_only=False).astype("U64")
-        windows.append(np.stack([user, window, count], 1).astype(np.int64))
-    offsets = np.cumsum(counts_U)
-    rows = np.concatenate(windows)
-    order = np.lexsort((rows[:, 1], rows[:, 0]))
-    ends = np.cumsum(rows[order, 2])
-    start_of_row = np.empty(len(rows), np.int64)
-    start_of_row[order] = ends - rows[order, 2]
-    for name, array in (("offsets", offsets), ("user_key", keys_U)):
-        _take_room(out / f"{name}.npy", array.nbytes)
-        np.save(out / f"{name}.npy", array)
-    flat = {}
-    for name, dtype in _COLUMNS.items():
-        flat[name] = mapped_array(out / f"{name}.npy", dtype, (int(offsets[-1]),))
-    at = 0
-    for batch in parquet_batches(files, list(_COLUMNS)):
+    offsets = mapped_array(out / "offsets.npy", np.int64, (num_users + 1,))
+    user_key = mapped_array(out / "user_key.npy", "U64", (num_users,))
+    later: list[np.ndarray] = []  # windows of long users, without each one's first
+    for batch in parquet_batches(files, [*_WINDOW, Column.USER_KEY]):
+        user, window, count = (batch[column].to_numpy().astype(np.int64) for column in _WINDOW)
+        np.add.at(offsets, user, count)
+        user_key[user - 1] = batch[Column.USER_KEY].to_numpy(zero_copy_only=False).astype("U64")
+        later.append(np.stack([user, window, count])[:, window > 0])
+    np.cumsum(offsets, out=offsets)
+    starts = _LaterWindows(*np.concatenate(later, 1), offsets=offsets)
+    flat = {
+        name: mapped_array(out / f"{name}.npy", dtype, (int(offsets[-1]),))
+        for name, dtype in _COLUMNS.items()
+    }
+    for batch in parquet_batches(files, [*_WINDOW, *_COLUMNS]):
+        user, window, count = (batch[column].to_numpy().astype(np.int64) for column in _WINDOW)
+        start = np.where(window > 0, starts.of(user, window), offsets[user - 1])
+        place = np.repeat(start - np.cumsum(count) + count, count) + np.arange(count.sum())
         for name, mapped in flat.items():
-            lists = batch[name]
-            values, bounds = lists.flatten().to_numpy(), lists.offsets.to_numpy()
-            if not len(values):
-                continue
-            for k in range(len(lists)):
-                start = start_of_row[at + k]
-                length = bounds[k + 1] - bounds[k]
-                mapped[start : start + length] = values[bounds[k] - bounds[0] : bounds[k + 1] - bounds[0]]
-        at += batch.num_rows
-    for mapped in flat.values():
-        mapped.flush()
+            mapped[place] = batch[name].flatten().to_numpy()
 
 
-def mapped_array(path: Path, dtype: Any, shape: tuple[int, ...]) -> np.memmap:
-    """A new memory-mapped .npy file of zeros whose room on the disk is taken."""
-    mapped: np.memmap = np.lib.format.open_memmap(path, "w+", dtype, shape)  # type: ignore[no-untyped-call]
-    _take_room(path, path.stat().st_size)
-    return mapped
+class _LaterWindows:
+    """Where the second and further windows of users start: the last ends with the user."""
+
+    def __init__(
+        self, user: np.ndarray, window: np.ndarray, count: np.ndarray, *, offsets: np.ndarray
+    ) -> None:
+        order = np.lexsort((window, user))
+        self.key = user[order] * _MOST_WINDOWS + window[order]
+        up_to = np.cumsum(count[order])
+        last = np.searchsorted(user[order], user[order], "right") - 1
+        self.start = offsets[user[order]] - (up_to[last] - up_to) - count[order]
+
+    def of(self, user: np.ndarray, window: np.ndarray) -> np.ndarray:
+        """int64, of first windows: anything."""
+        if not len(self.key):
+            return np.zeros(len(user), np.int64)
+        at = np.searchsorted(self.key, user * _MOST_WINDOWS + window)
+        return self.start[np.minimum(at, len(self.key) - 1)]
 
 
 def lists_in_place(lists: pa.ListArray, rows: np.ndarray, out: np.ndarray) -> None:
@@ -123,12 +130,6 @@ def parquet_files(folder: Path) -> list[Path]:
     if not files:
         raise InputError(f"{folder} holds no Parquet files; run `python -m spark_jobs` again")
     return files
-
-
-def _take_room(path: Path, num_bytes: int) -> None:
-    """On a full disk a write through a memory map kills the process without a word; this raises OSError."""
-    with path.open("ab") as file:
-        os.posix_fallocate(file.fileno(), 0, max(num_bytes, 1))
 
 
 def parquet_batches(files: list[Path], columns: list[str]) -> Iterator[pa.RecordBatch]:

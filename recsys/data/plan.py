@@ -56,18 +56,22 @@ class BatchPlan:
 
     def batches(self, epoch: int, start: int = 0) -> Iterator[np.ndarray]:
         """Batches `start`, `start + 1`, ... of an epoch: every sample exactly once."""
-        done = 0
+        done, order = 0, self._order(epoch)
         for pool in range(self.num_pools):
-            batches = self._pool(epoch, pool)
+            batches = self._pool(order, epoch, pool)
             yield from batches[max(0, start - done) :]
             done += len(batches)
 
     def num_batches(self, epoch: int) -> int:
-        return sum(len(self._pool(epoch, pool)) for pool in range(self.num_pools))
+        order = self._order(epoch)
+        return sum(len(self._pool(order, epoch, pool)) for pool in range(self.num_pools))
 
-    def _pool(self, epoch: int, pool: int) -> list[np.ndarray]:
+    def _order(self, epoch: int) -> np.ndarray:
+        """int64, of the blocks."""
+        return np.random.default_rng([self.config.seed, epoch]).permutation(self.num_blocks)
+
+    def _pool(self, order: np.ndarray, epoch: int, pool: int) -> list[np.ndarray]:
         config = self.config
-        order = np.random.default_rng([config.seed, epoch]).permutation(self.num_blocks)
         blocks = np.sort(order[pool * config.pool_blocks : (pool + 1) * config.pool_blocks])
         rows = (blocks[:, None] * config.block + np.arange(config.block)).ravel()
         rows = rows[rows < len(self.lengths)]

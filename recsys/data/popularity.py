@@ -5,7 +5,8 @@ Legend: T times, V items (row 0 is padding), W windows.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -32,20 +33,60 @@ def popularity_at(
     out = np.zeros((len(times), size, NUM_COLUMNS), np.float32)
     if not tables.is_time_split:
         return out
-    flat = tables.histories
-    asked = (np.asarray(flat.item_index) >= max(low, 1)) & (np.asarray(flat.item_index) < low + size)
-    event = np.flatnonzero(np.isin(flat.event_type, tables.target_types) & asked)
-    event = event[np.argsort(np.asarray(flat.timestamp)[event], kind="stable")]
-    when, item = np.asarray(flat.timestamp)[event], np.asarray(flat.item_index)[event].astype(np.int64) - low
-    nth = _nth_of_pair(flat.user_of_event()[event] * np.int64(out.shape[1]) + item)
-    for t, time in enumerate(times):
-        end = np.searchsorted(when, time, "right")
+    order = np.argsort(times, kind="stable")
+    counts = _Counts([*WINDOWS_DAYS, "takers", "came back"], np.asarray(times)[order], size)
+    for users in tables.histories.blocks():
+        when, item, nth = _taken(tables, users, low=low, high=low + size)
+        for days in WINDOWS_DAYS:
+            counts.add(days, when, item, days=days)
+        for name, n in (("takers", 0), ("came back", 1)):
+            counts.add(name, when[nth == n], item[nth == n], days=np.inf)
+    for t, now in zip(order, counts.in_turn(), strict=True):
         for w, days in enumerate(WINDOWS_DAYS):
-            start = np.searchsorted(when, time - days * SECONDS_PER_DAY, "right") if np.isfinite(days) else 0
-            out[t, :, w] = np.log1p(np.bincount(item[start:end], minlength=out.shape[1]))
-        users, again = (np.bincount(item[:end][nth[:end] == n], minlength=out.shape[1]) for n in (0, 1))
-        out[t, :, -1] = np.log((again + 1) / (users + 5))
+            out[t, :, w] = np.log1p(now[days])
+        out[t, :, -1] = np.log((now["came back"] + 1) / (now["takers"] + 5))
     return out
+
+
+def _taken(
+    tables: FeatureTables, users: tuple[int, int], *, low: int, high: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Time, item (from `low` on) and how often its user took it before, of these users' target events."""
+    flat = tables.histories
+    offsets = np.asarray(flat.offsets[users[0] : users[1] + 1])
+    events = slice(int(offsets[0]), int(offsets[-1]))
+    item, when = np.asarray(flat.item_index[events]), np.asarray(flat.timestamp[events])
+    asked = np.isin(flat.event_type[events], tables.target_types) & (item >= max(low, 1)) & (item < high)
+    event = np.flatnonzero(asked)
+    event = event[np.argsort(when[event], kind="stable")]
+    user = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))[event]
+    item = item[event].astype(np.int64) - low
+    return when[event], item, _nth_of_pair(user * np.int64(high - low) + item)
+
+
+class _Counts:
+    """Events of each item that lie in a window before each of the ascending times, kept as changes."""
+
+    def __init__(self, names: list[Any], times: np.ndarray, num_items: int) -> None:
+        self.times, self.num_items = times, num_items
+        size = (len(times) + 1) * num_items
+        self.change = {name: np.zeros(size, np.int32) for name in names}
+
+    def add(self, name: Any, when: np.ndarray, item: np.ndarray, *, days: float) -> None:
+        """An event counts from the first time at or after it until the window has left it behind."""
+        change = self.change[name]
+        np.add.at(change, np.searchsorted(self.times, when, "left") * self.num_items + item, 1)
+        if np.isfinite(days):
+            left = np.searchsorted(self.times, when + days * SECONDS_PER_DAY, "left")
+            np.add.at(change, left * self.num_items + item, -1)
+
+    def in_turn(self) -> Iterator[dict[Any, np.ndarray]]:
+        """int32 (V,) of each name, time after time."""
+        now = {name: np.zeros(self.num_items, np.int32) for name in self.change}
+        for t in range(len(self.times)):
+            for name, count in now.items():
+                count += self.change[name][t * self.num_items : (t + 1) * self.num_items]
+            yield now
 
 
 def _nth_of_pair(pair: np.ndarray) -> np.ndarray:

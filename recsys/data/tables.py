@@ -14,30 +14,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from recsys.data.content import MAX_WORDS, ItemContent, open_content
+from recsys.data.cut_tables import CutTable, open_cut_tables
 from recsys.data.flat import FlatHistories, lists_in_place, open_histories
-from recsys.schema import (
-    SCHEMA_VERSION,
-    SECONDS_PER_DAY,
-    Column,
-    InputError,
-    Split,
-    SplitKind,
-    Table,
-    UserNumeric,
-)
+from recsys.schema import SCHEMA_VERSION, Column, InputError, Split, SplitKind, Table
 
-_NEEDED = {
-    Table.ITEM_FEATURES: (
-        *(Column.ITEM_INDEX, Column.ITEM_ID, Column.VALID_FROM, Column.FIRST_SEEN, Column.TEXT, Column.PRICE),
-        *(Column.CATEGORICAL, Column.NUMERIC, Column.TOKENS, Column.POPULARITY, Column.IN_TRAINING),
-    ),
-    Table.USER_FEATURES: (Column.USER_INDEX, Column.VALID_FROM, Column.PROFILE),
-    Table.EXAMPLES: (Column.USER_INDEX, Column.CUT, Column.SPLIT, Column.PREFIX_LENGTH),
-    Table.VALUE_TARGETS: (
-        *(Column.USER_INDEX, Column.CUT, Column.SPEND, Column.NUM_PURCHASES, Column.NUM_ACTIVE_DAYS),
-        *(Column.NEXT_ACTIVE_DAYS, Column.OBSERVED_DAYS),
-    ),
-}
+_ITEM_COLUMNS = (
+    *(Column.ITEM_INDEX, Column.ITEM_ID, Column.VALID_FROM, Column.FIRST_SEEN, Column.TEXT, Column.PRICE),
+    *(Column.CATEGORICAL, Column.NUMERIC, Column.TOKENS, Column.POPULARITY, Column.IN_TRAINING),
+)
 
 
 @dataclass(frozen=True)
@@ -53,22 +37,6 @@ class Items:
     first_seen: np.ndarray  # int64 (V + 1,)
     item_id: np.ndarray  # object (V + 1,)
     text: np.ndarray  # object (V + 1,)
-
-
-@dataclass(frozen=True)
-class CutTable:
-    """Everything known of each user at one cut, sorted by user_index (U rows)."""
-
-    cut: int
-    user_index: np.ndarray  # int64
-    prefix_length: np.ndarray  # int64
-    activity: np.ndarray  # float64 (U, len(UserNumeric.ALL)), nan for users without history
-    profile: np.ndarray  # int64 (U, F)
-    spend: np.ndarray  # float64 (U, H), nan where there is no target
-    num_purchases: np.ndarray  # int64 (U, H)
-    num_active_days: np.ndarray  # int64 (U, H)
-    next_active_days: np.ndarray  # float64 (U,), inf where no event followed
-    observed_days: np.ndarray  # float64 (U,)
 
 
 class FeatureTables:
@@ -139,7 +107,7 @@ class FeatureTables:
 
     def items(self, split: str) -> Items:
         """Content as known at the cut of `split`."""
-        table = self._read(Table.ITEM_FEATURES)
+        table = self._read_items()
         table = table.filter(pa.compute.equal(table[Column.VALID_FROM], self.cut(split)))
         rows = table[Column.ITEM_INDEX].to_numpy()
         size = self.num_items + 1
@@ -167,74 +135,15 @@ class FeatureTables:
         return open_content(self, split, times)
 
     def at_cut(self, *, split: str, cut: int | None = None) -> CutTable:
-        """The examples of a split; `cut` picks one of several training cuts."""
-        cut = self.cut(split) if cut is None else cut
-        examples = self._examples
-        chosen = (examples[Column.SPLIT] == split) & (examples[Column.CUT] == cut)
-        user = examples[Column.USER_INDEX][chosen].astype(np.int64)
-        prefix = examples[Column.PREFIX_LENGTH][chosen].astype(np.int64)
-        order = np.argsort(user, kind="stable")
-        user, prefix = user[order], prefix[order]
-        activity, profile = self._users_at(cut, user)
-        spend, purchases, days, following, observed = self._targets_at(cut, user)
-        if split == Split.VALIDATION and self.is_time_split:  # the test window must not choose settings
-            watched = (self.cut(Split.TEST) - cut) / SECONDS_PER_DAY
-            observed = np.minimum(observed, watched)
-            spend[:, np.asarray(self.horizons_days) > watched + 1e-6] = np.nan
-            following = np.where(following <= watched, following, np.inf)
-        return CutTable(cut, user, prefix, activity, profile, spend, purchases, days, following, observed)
+        """The examples of a split, memory-mapped; `cut` picks one of several training cuts."""
+        return self._cut_tables[split, self.cut(split) if cut is None else cut]
 
     @cached_property
-    def _examples(self) -> dict[str, np.ndarray]:
-        table = self._read(Table.EXAMPLES)
-        return {name: table[name].to_numpy() for name in table.column_names}
+    def _cut_tables(self) -> dict[tuple[str, int], CutTable]:
+        return open_cut_tables(self)
 
-    @cached_property
-    def _users(self) -> pa.Table:
-        return self._read(Table.USER_FEATURES)
-
-    @cached_property
-    def _values(self) -> pa.Table | None:
-        return self._read(Table.VALUE_TARGETS) if (self.dir / Table.VALUE_TARGETS).is_dir() else None
-
-    def _users_at(self, cut: int, user: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        num_fields = len(self.metadata["profile_fields"])
-        activity = np.full((len(user), len(UserNumeric.ALL)), np.nan)
-        profile = np.zeros((len(user), num_fields), np.int64)
-        table = self._users.filter(pa.compute.equal(self._users[Column.VALID_FROM], cut))
-        found, at = _match(user, table[Column.USER_INDEX].to_numpy())
-        for k, name in enumerate(UserNumeric.ALL):
-            if name in table.column_names:
-                activity[found, k] = table[name].to_numpy()[at]
-        if num_fields:
-            rows = np.arange(table.num_rows)
-            profile[found] = _dense(table[Column.PROFILE], rows, table.num_rows, np.int64)[at]
-        return activity, profile
-
-    def _targets_at(self, cut: int, user: np.ndarray) -> tuple[np.ndarray, ...]:
-        num_horizons = len(self.horizons_days)
-        spend = np.full((len(user), num_horizons), np.nan)
-        purchases = np.zeros((len(user), num_horizons), np.int64)
-        days = np.zeros((len(user), num_horizons), np.int64)
-        following = np.full(len(user), np.inf)
-        observed = np.zeros(len(user))
-        if self._values is not None and num_horizons:
-            table = self._values.filter(pa.compute.equal(self._values[Column.CUT], cut))
-            found, at = _match(user, table[Column.USER_INDEX].to_numpy())
-            rows = np.arange(table.num_rows)
-            for out, name in (
-                (spend, Column.SPEND),
-                (purchases, Column.NUM_PURCHASES),
-                (days, Column.NUM_ACTIVE_DAYS),
-            ):
-                out[found] = _dense(table[name], rows, table.num_rows, out.dtype)[at]
-            after = table[Column.NEXT_ACTIVE_DAYS].to_numpy()[at]
-            following[found] = np.where(np.isnan(after), np.inf, after)
-            observed[found] = table[Column.OBSERVED_DAYS].to_numpy()[at]
-        return spend, purchases, days, following, observed
-
-    def _read(self, name: str) -> pa.Table:
-        folder = self.dir / name
+    def _read_items(self) -> pa.Table:
+        folder = self.dir / Table.ITEM_FEATURES
         try:
             table = pq.read_table(folder)
         except FileNotFoundError as error:
@@ -243,7 +152,7 @@ class FeatureTables:
             raise InputError(
                 f"{folder} cannot be read ({error}); run `python -m spark_jobs` again"
             ) from error
-        missing = [column for column in _NEEDED[name] if column not in table.column_names]
+        missing = [column for column in _ITEM_COLUMNS if column not in table.column_names]
         if missing:
             raise InputError(f"{folder} has no column {missing[0]}; run `python -m spark_jobs` again")
         return table
@@ -255,16 +164,6 @@ def resolve_tables(*, features_dir: str, dataset: str, version: str) -> Path:
     if not folder.is_dir():
         raise InputError(f"{folder} does not exist; run `python -m spark_jobs dataset={dataset}` first")
     return folder.resolve()
-
-
-def _match(wanted: np.ndarray, present: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(positions in `wanted` that are present, their rows in `present`)."""
-    if not len(present):
-        return np.zeros(0, np.int64), np.zeros(0, np.int64)
-    order = np.argsort(present, kind="stable")
-    at = np.minimum(np.searchsorted(present[order], wanted), len(present) - 1)
-    found = np.flatnonzero(present[order][at] == wanted)
-    return found, order[at[found]]
 
 
 def _dense(column: Any, rows: np.ndarray, size: int, dtype: Any, at_most: int | None = None) -> np.ndarray:

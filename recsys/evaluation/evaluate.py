@@ -12,7 +12,8 @@ import numpy as np
 from recsys.bundle import Bundle, load_bundle
 from recsys.bundle_fit import catalogue_for, check_fit, check_unseen
 from recsys.data.cut_features import CutScaler
-from recsys.data.tables import CutTable, FeatureTables
+from recsys.data.cut_tables import CutTable
+from recsys.data.tables import FeatureTables
 from recsys.evaluation.rankers import interactions_until, ranking_baselines
 from recsys.evaluation.ranking import (
     OWN_MODEL,

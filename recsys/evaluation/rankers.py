@@ -7,7 +7,8 @@ import numpy as np
 from recsys.baselines.collaborative import Ease, ItemKnn
 from recsys.baselines.interactions import Interactions
 from recsys.baselines.ranking import MostPopular, Ranker, RepeatPurchase
-from recsys.data.tables import CutTable, FeatureTables
+from recsys.data.cut_tables import CutTable
+from recsys.data.tables import FeatureTables
 from recsys.schema import EventType
 
 _EASE_MAX_ITEMS = 10_000

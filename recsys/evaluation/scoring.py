@@ -15,7 +15,8 @@ from tqdm import tqdm
 from recsys.batch import Catalogue, Histories
 from recsys.data.collate import predict_batch
 from recsys.data.cut_features import CutScaler
-from recsys.data.tables import CutTable, FeatureTables
+from recsys.data.cut_tables import CutTable
+from recsys.data.tables import FeatureTables
 from recsys.nn.user_model import UserModel
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from recsys.baselines.interactions import Interactions
 from recsys.baselines.value import BgNbdGammaGamma, BgNbdPurchases, PastSpend
-from recsys.data.tables import CutTable
+from recsys.data.cut_tables import CutTable
 from recsys.evaluation.ranking import OWN_MODEL, Figure
 from recsys.metrics.calibration import brier, expected_calibration_error, roc_auc
 from recsys.metrics.interval import bootstrap, paired_statistic_difference

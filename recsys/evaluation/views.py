@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from recsys.data.tables import CutTable, FeatureTables, Items
+from recsys.data.cut_tables import CutTable
+from recsys.data.tables import FeatureTables, Items
 from recsys.metrics.ragged import Ragged
 from recsys.schema import SECONDS_PER_DAY
 

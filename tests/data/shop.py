@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from recsys.data.content import ItemContent
+from recsys.data.cut_tables import CutTable
 from recsys.data.flat import FlatHistories
-from recsys.data.tables import CutTable, Items
+from recsys.data.tables import Items
 from recsys.schema import UserNumeric
 from tests.nn.small_model import catalogue
 
@@ -65,6 +68,8 @@ class Shop:
     def __post_init__(self) -> None:
         self.histories = flat(self.events, num_users=self.num_users)
         self.target_types = np.array([PURCHASE])
+        self._files = TemporaryDirectory()
+        self.dir, self.cache_dir = Path(self.version), Path(self._files.name)
         cuts: dict[str, Any] = {"train": [round(d * DAY) for d in self.train_cut_days]}
         cuts |= {"validation": round(self.validation_day * DAY), "test": round(self.test_day * DAY)}
         self.metadata = {

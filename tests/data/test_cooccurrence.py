@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from recsys.data import cooccurrence
-from recsys.data.samples import SampleConfig, TrainingSamples
+from recsys.data import cooccurrence, flat
+from recsys.data.sample_config import SampleConfig
+from recsys.data.samples import TrainingSamples
 from tests.data.shop import Event, Shop
 
 TOGETHER = ((1, 2, 3), (4, 5, 6))
@@ -37,6 +38,25 @@ def test_items_bought_together_lie_close(monkeypatch: pytest.MonkeyPatch, most_i
     assert min(near_VV[1, 2], near_VV[2, 3], near_VV[4, 5]) > 3 * abs(near_VV[1, 4]) + 0.1
     assert np.linalg.norm(found_VD, axis=1).max() == pytest.approx(1, abs=1e-5)
     assert not found_VD[[0, 7]].any(), "padding and an item without events are zero"
+
+
+@pytest.mark.parametrize("most_items", [10_000, 0])
+def test_blocks_of_users_give_the_vectors_of_one_block(
+    monkeypatch: pytest.MonkeyPatch, most_items: int
+) -> None:
+    monkeypatch.setattr(cooccurrence, "MAX_DENSE_ITEMS", most_items)
+    whole_VD = vectors(shop())
+    monkeypatch.setattr(flat, "BLOCK_ROWS", 4)
+    found_VD = vectors(shop())
+    np.testing.assert_allclose(found_VD @ found_VD.T, whole_VD @ whole_VD.T, atol=1e-5)
+
+
+def test_of_too_many_events_some_users_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cooccurrence, "MAX_DENSE_ITEMS", 0)
+    monkeypatch.setattr(cooccurrence, "_MAX_SVD_EVENTS", 30)  # of 90: every third user
+    found_VD = vectors(shop())
+    near_VV = found_VD @ found_VD.T
+    assert min(near_VV[1, 2], near_VV[4, 5]) > 3 * abs(near_VV[1, 4]) + 0.1
 
 
 def test_the_time_after_the_boundary_does_not_count() -> None:

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from recsys.data.cut_features import CutScaler, raw_cut_features
+from recsys.data.cut_features import NUM_CUT_FEATURES, CutScaler, raw_cut_features
 from recsys.schema import UserNumeric
 
 
@@ -32,7 +32,16 @@ def test_without_history_and_with_debts_it_is_finite() -> None:
 
 def test_scaling_is_by_the_fitted_cuts_and_bounded() -> None:
     two_UA = np.concatenate([activity(num_events=0), activity(num_events=math.e**2 - 1)])  # logs 0 and 2
-    scaler = CutScaler.fit(raw_cut_features(two_UA))
-    assert scaler(two_UA)[:, 0].tolist() == pytest.approx([-1, 1])
-    assert scaler(activity(num_events=1e9))[0, 0] == 5
-    assert CutScaler.fit(np.zeros((0, 1)))(two_UA)[:, 0].tolist() == pytest.approx([0, 2])
+    raw_UR = raw_cut_features(two_UA)
+    scaler = CutScaler.fit(lambda: [raw_UR])
+    assert scaler(raw_UR)[:, 0].tolist() == pytest.approx([-1, 1])
+    assert scaler(raw_cut_features(activity(num_events=1e9)))[0, 0] == 5
+    assert CutScaler.fit(lambda: [])(raw_UR)[:, 0].tolist() == pytest.approx([0, 2])
+
+
+@pytest.mark.parametrize("size", [1, 7, 5000])
+def test_the_scaler_is_that_of_all_rows_to_the_last_bit_whatever_the_blocks(size: int) -> None:
+    raw_UR = np.random.default_rng(0).lognormal(size=(3000, NUM_CUT_FEATURES))
+    scaler = CutScaler.fit(lambda: (raw_UR[k : k + size] for k in range(0, len(raw_UR), size)))
+    assert scaler.mean == raw_UR.mean(0).tolist()
+    assert scaler.std == raw_UR.std(0).tolist()

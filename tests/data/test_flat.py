@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from recsys.data import flat as flat_module
 from recsys.data.flat import FlatHistories, open_histories
 from recsys.schema import Column, InputError, Table
 
@@ -73,8 +74,27 @@ def test_windows_come_together_in_order(tmp_path: Path) -> None:
     assert flat.value.tolist() == [i / 4 for i in items]
     assert flat.returned_at.tolist() == [0, 0, 21, 0, 42, 0, 0, 63]
     assert flat.user_key.tolist() == ["key1", "", "key3", "key4"]
-    assert flat.user_of_event().tolist() == [0, 0, 0, 2, 2, 2, 2, 2]
     assert np.isfinite(flat.value).all()
+
+
+def test_three_windows_of_unequal_length_beside_other_users(tmp_path: Path) -> None:
+    rows = [
+        *(window(2, 2, [6]), window(1, 0, [1]), window(2, 0, [2, 3]), window(3, 1, [9, 10])),
+        *(window(3, 0, [7, 8]), window(2, 1, [4, 5])),
+    ]
+    flat = opened(write(tmp_path / "v1", [rows]), num_users=3)
+    assert flat.offsets.tolist() == [0, 1, 6, 10]
+    assert flat.item_index.tolist() == list(range(1, 11))
+
+
+def test_blocks_hold_a_bounded_number_of_rows_and_every_user_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(flat_module, "BLOCK_ROWS", 4)
+    rows = [window(user, 0, list(range(user % 3 * 2))) for user in range(1, 7)]  # 2, 4, 0, 2, 4, 0 events
+    flat = opened(write(tmp_path / "v1", [rows]), num_users=6)
+    assert list(flat.blocks()) == [(0, 1), (1, 3), (3, 4), (4, 6)]
+    assert list(flat.blocks(rows_per_user=2)) == [(0, 1), (1, 2), (2, 3), (3, 4), (4, 5), (5, 6)]
 
 
 def test_the_second_opening_reads_the_cache_alone(tmp_path: Path) -> None:

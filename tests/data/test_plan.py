@@ -12,7 +12,8 @@ import torch
 
 from recsys.batch import TrainBatch
 from recsys.data.plan import BatchPlan, ElasticLoader, PlanConfig
-from recsys.data.samples import SampleConfig, TrainingSamples
+from recsys.data.sample_config import SampleConfig
+from recsys.data.samples import TrainingSamples
 from recsys.schema import InputError
 from tests.data.shop import many_users
 

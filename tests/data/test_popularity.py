@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
 
+from recsys.data import flat
 from recsys.data.popularity import period_starts, popularity_at
 from tests.data.shop import DAY, VIEW, Event, Shop, many_users
 
@@ -37,6 +39,17 @@ def test_what_comes_later_changes_nothing() -> None:
     known = Shop([e for e in shop.events if e.day <= 40], shop.num_users)
     np.testing.assert_array_equal(popularity_at(shop, times), popularity_at(known, times))  # type: ignore[arg-type]
     assert popularity_at(shop, times).max() > math.log(2)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("block_rows", [1, 40])
+def test_blocks_of_users_count_what_one_block_counts(
+    monkeypatch: pytest.MonkeyPatch, block_rows: int
+) -> None:
+    shop: Any = many_users()
+    times = np.array([80, 20, 50]) * DAY  # in any order
+    whole = popularity_at(shop, times)
+    monkeypatch.setattr(flat, "BLOCK_ROWS", block_rows)
+    np.testing.assert_array_equal(popularity_at(shop, times), whole)
 
 
 def test_periods_are_weeks_up_to_the_boundary() -> None:

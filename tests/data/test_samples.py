@@ -9,8 +9,11 @@ import pytest
 import torch
 
 from recsys.batch import TrainBatch
+from recsys.data import cut_tables, flat
+from recsys.data import samples as samples_module
 from recsys.data.collate import train_batch
-from recsys.data.samples import SampleConfig, TrainingSamples
+from recsys.data.sample_config import SampleConfig
+from recsys.data.samples import TrainingSamples
 from tests.data.shop import PURCHASE, RETURN, VIEW, Event, Shop, many_users
 
 
@@ -275,6 +278,47 @@ def test_without_time_the_next_event_is_the_target_and_held_out_events_stay_out(
     assert not batch.cuts.mask_BC.any()
     longer = batch_of(samples_of(Shop(events, 1, is_time_split=False), fit_until="test"))
     assert asked(longer)[-1] == (1, 4, {5})
+
+
+@pytest.mark.parametrize("is_time_split", [True, False])
+@pytest.mark.parametrize("block_rows", [1, 30, 100])
+def test_blocks_of_users_give_what_one_block_gives(
+    monkeypatch: pytest.MonkeyPatch, block_rows: int, is_time_split: bool
+) -> None:
+    events = many_users().events
+    events += [e._replace(item=e.item % 20 + 1) for e in events[::3]]  # moments of two events
+    events.sort(key=lambda e: (e.user, e.day))
+    shops = [Shop(events, 23, is_time_split=is_time_split) for _ in range(2)]  # two users without events
+    whole = files_of(samples_of(shops[0], max_length=4))
+    assert len(list(shops[1].histories.blocks())) == 1
+    monkeypatch.setattr(flat, "BLOCK_ROWS", block_rows)
+    monkeypatch.setattr(cut_tables, "_BLOCK", block_rows)
+    assert len(list(shops[1].histories.blocks(rows_per_user=9))) >= 4
+    in_blocks = files_of(samples_of(shops[1], max_length=4))
+    assert in_blocks == whole
+    assert {"item_prefix.npy", "cut_features.npy", "scaler.json"} <= set(whole)
+
+
+def files_of(samples: TrainingSamples) -> dict[str, bytes]:
+    (folder,) = samples.tables.cache_dir.iterdir()
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_files_are_built_once_for_each_setting_and_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    shop = many_users()
+    first = samples_of(shop)
+
+    def never(*_: Any, **__: Any) -> None:
+        raise AssertionError("built again")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(samples_module, "read_block", never)
+        again = samples_of(shop)
+        for changed in ({"fit_until": "test"}, {"max_length": 5}, {"inner_query_share": 0.5}):
+            with pytest.raises(AssertionError, match="built again"):
+                samples_of(shop, **changed)  # type: ignore[arg-type]
+    assert np.array_equal(again.items.prefix, first.items.prefix)
+    assert not again.items.prefix.flags.writeable
 
 
 @pytest.mark.parametrize(

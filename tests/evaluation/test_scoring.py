@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from recsys.data.cut_features import CutScaler, raw_cut_features
-from recsys.data.tables import CutTable
+from recsys.data.cut_tables import CutTable
 from recsys.evaluation.scoring import ScoredUsers, item_vectors, score_users
 from recsys.nn.item_tower import ItemTowerConfig
 from recsys.nn.user_model import UserModel
@@ -23,7 +23,7 @@ def model() -> UserModel:
 
 def scored(shop: Shop, table: CutTable, *, chunk: int = 128) -> ScoredUsers:
     """All users, in the order of the table."""
-    scaler = CutScaler.fit(raw_cut_features(shop.at_cut(split="test").activity))
+    scaler = CutScaler.fit(lambda: [raw_cut_features(shop.at_cut(split="test").activity)])
     chunks = list(
         score_users(
             model=model(),

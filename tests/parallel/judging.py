@@ -29,7 +29,7 @@ def figures(model: UserModel, *, num_users: int = 31) -> dict[str, float]:
         catalogue=catalogue(num_items=20),
         tables=shop,  # type: ignore[arg-type]
         split="validation",
-        scaler=CutScaler.fit(raw_cut_features(shop.at_cut(split="validation").activity)),
+        scaler=CutScaler.fit(lambda: [raw_cut_features(shop.at_cut(split="validation").activity)]),
     )
 
 
