@@ -17,7 +17,7 @@ from recsys.simulator.world import CASCADE
 
 
 class Appeal(NamedTuple):
-    """Of items to users, float32 (B, C): log odds of a click in the first slot, of a purchase once clicked."""
+    """Of items to users, float32 (B, C): log odds of a click in the first slot, of buying once clicked."""
 
     click_BC: np.ndarray
     buy_BC: np.ndarray

@@ -1,4 +1,4 @@
-"""The market, a day at a time: late purchases, who is present, their slates, what they do and leave behind."""
+"""The market, a day at a time: late purchases, who is present, their slates, what they do and leave."""
 
 from __future__ import annotations
 
