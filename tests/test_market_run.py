@@ -1,4 +1,4 @@
-"""What the worlds promise, at a small size: value-aware oracles gain in the default world, never in the null world."""
+"""What the worlds promise, at a small size: value-aware oracles gain in default, never in null_world."""
 
 from __future__ import annotations
 
