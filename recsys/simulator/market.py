@@ -15,7 +15,7 @@ from recsys.schema import PAD, InputError
 from recsys.settings import check_range
 from recsys.simulator.choice import Choices, choose, in_budget
 from recsys.simulator.dynamics import after_late_purchases, leave_behind
-from recsys.simulator.items import NEVER, draw_items
+from recsys.simulator.items import draw_items
 from recsys.simulator.luck import Stream, item_luck
 from recsys.simulator.scene import Scene, scene_of
 from recsys.simulator.search import search
@@ -195,4 +195,4 @@ class Market:
 
 def is_alive(state: State, *, at_day_U: np.ndarray) -> np.ndarray:
     """bool (U,): not gone for good on that day of each user."""
-    return (state.churned_at_U == NEVER) | (state.churned_at_U > at_day_U)
+    return state.churned_at_U > at_day_U
