@@ -16,12 +16,14 @@ from recsys.build import ModelSettings
 from recsys.data.plan import PlanConfig
 from recsys.data.sample_config import SampleConfig
 from recsys.entry import conf_dir
+from recsys.market_run import SimulateSettings
 from recsys.module import ObjectiveConfig
 from recsys.parallel.cluster import allotted
 from recsys.parallel.planner.cluster import Cluster
 from recsys.policy.slates import PolicyConfig
 from recsys.promotion import PromotionRules
-from recsys.settings import read_settings
+from recsys.settings import read_own, read_settings
+from recsys.simulator.world import WorldConfig
 from spark_jobs.settings import JobSettings
 
 CONF = Path(conf_dir())
@@ -41,8 +43,15 @@ USED_BY = {  # the command through which a group is composed
     "quality": "spark_jobs",
     "scheduler": "train",
     "trainer": "train",
+    "world": "simulate",
 }
-SETTINGS = {"cluster": Cluster, "model": ModelSettings, "objective": ObjectiveConfig, "policy": PolicyConfig}
+SETTINGS = {
+    "cluster": Cluster,
+    "model": ModelSettings,
+    "objective": ObjectiveConfig,
+    "policy": PolicyConfig,
+    "world": WorldConfig,
+}
 
 
 def composed(command: str, *overrides: str) -> DictConfig:
@@ -61,6 +70,9 @@ def plain(config: Any) -> dict[str, Any]:
 def test_every_command_composes_and_resolves(command: str) -> None:
     needs = ["dataset=online_retail"] if command in ("feedback", "promote") else []
     settings = plain(composed(command, *needs))
+    if command == "simulate":
+        read_own(SimulateSettings, settings)
+        return
     assert settings["dataset"]["name"] == "online_retail"
     if command == "spark_jobs":
         read_settings(JobSettings, settings)

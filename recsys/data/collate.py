@@ -9,10 +9,10 @@ from recsys.batch import Candidates, CutQueries, Histories, ItemQueries, Predict
 from recsys.data.content import ItemContent
 from recsys.data.cut_features import CutScaler, raw_cut_features
 from recsys.data.cut_tables import CutTable
-from recsys.data.draws import draw
 from recsys.data.flat import FlatHistories
 from recsys.data.negatives import Negatives
 from recsys.data.samples import TrainingSamples
+from recsys.draws import draw
 from recsys.schema import PAD
 
 _ASKED, _ORDER, _TARGETS = 0, 1, 2  # streams of draws

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from recsys.data.draws import draw
+from recsys.draws import draw
 
 IDS = np.arange(20_000)
 
