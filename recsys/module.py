@@ -20,7 +20,7 @@ from recsys.settings import check_range
 
 @dataclass(frozen=True, kw_only=True)
 class ObjectiveConfig:
-    """Weights of the loss parts; a part with weight 0 is not computed."""
+    """Weights of the loss parts; one with weight 0 is still told and teaches nothing."""
 
     items: float = 1.0
     spend: float = 0.1

@@ -48,19 +48,20 @@ def item_loss(logits_QV: Tensor, queries: ItemQueries, *, label_smoothing: float
     """
     logits_QV = logits_QV.float()
     norm_Q = torch.logsumexp(logits_QV, -1)
-    picked_P = logits_QV[queries.target_query_P, queries.target_item_P]
-    possible_P = torch.isfinite(picked_P)
-    query_P, picked_P = queries.target_query_P[possible_P], picked_P[possible_P]
-    count_Q = torch.bincount(query_P, minlength=len(norm_Q)).clamp(min=1)
-    mean_Q = torch.zeros_like(norm_Q).index_add(0, query_P, picked_P) / count_Q
-    share_P = torch.exp(picked_P - norm_Q[query_P])
-    share_Q = torch.zeros_like(norm_Q).index_add(0, query_P, share_P)
+    norm_Q = torch.where(torch.isfinite(norm_Q), norm_Q, 0.0)  # of a query with nothing to choose from
+    query_P, picked_P = queries.target_query_P, logits_QV[queries.target_query_P, queries.target_item_P]
+    possible_P = torch.isfinite(picked_P)  # a mask, not a selection: its size would have to reach the host
+    picked_P = torch.where(possible_P, picked_P, 0.0)
+    zeros_Q = torch.zeros_like(norm_Q)
+    count_Q = zeros_Q.index_add(0, query_P, possible_P.to(norm_Q.dtype))
+    mean_Q = zeros_Q.index_add(0, query_P, picked_P) / count_Q.clamp(min=1)
+    share_P = torch.where(possible_P, torch.exp(picked_P - norm_Q[query_P]), 0.0)
+    share_Q = zeros_Q.index_add(0, query_P, share_P)
     any_Q = norm_Q + torch.log(share_Q.clamp(min=_MIN_SHARE))
     target_Q = torch.where(queries.discovers_Q, mean_Q, any_Q)
     if label_smoothing > 0:
         target_Q = (1 - label_smoothing) * target_Q + label_smoothing * _finite_mean(logits_QV)
-    answered_Q = torch.zeros_like(norm_Q, dtype=torch.bool).index_fill(0, query_P, True)
-    return ((norm_Q - target_Q) * queries.weight_Q * answered_Q).sum()
+    return ((norm_Q - target_Q) * queries.weight_Q * (count_Q > 0)).sum()
 
 
 def _finite_mean(logits_QV: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
+from recsys import module as training_module
 from recsys.build import ModelSettings
 from recsys.entry import conf_dir
 from recsys.nn import user_model
@@ -62,19 +63,27 @@ def test_a_step_on_meta_has_the_shapes_of_the_sizes(name: str) -> None:
         hidden_BLD=torch.Size([4, 201, D]),
         user_BLD=torch.Size([4, 201, D]),
         item_VS=torch.Size([11_185, S + 1]),
-        query_QS=torch.Size([48, S + 1]),
-        cosine_QV=torch.Size([48, 11_185]),
+        base_QV=torch.Size([48, 11_185]),
+        feature_QOR=torch.Size([48, work.own, 3 + 4 + 1]),
         payer_logit_BCH=torch.Size([4, 4, 3]),
     )
 
 
-def test_a_tensor_left_on_the_processor_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    attend = user_model.attend
+@pytest.mark.parametrize(
+    ("place", "name"),
+    [(user_model, "attend"), (training_module, "candidate_logits"), (training_module, "conversion_loss")],
+    ids=["a block", "the items' loss", "a value head's loss"],
+)
+def test_a_tensor_left_on_the_processor_is_caught(
+    monkeypatch: pytest.MonkeyPatch, place: Any, name: str
+) -> None:
+    real = getattr(place, name)
 
-    def careless(query_BLD: torch.Tensor, *rest: Any, **options: Any) -> torch.Tensor:
-        return attend(query_BLD + torch.zeros(query_BLD.shape), *rest, **options)
+    def careless(tensor: Any, *rest: Any, **options: Any) -> torch.Tensor:
+        said = real(tensor, *rest, **options)
+        return said + torch.zeros(said.shape or (1,))
 
     config, work = planned_size("tiny")
-    monkeypatch.setattr(user_model, "attend", careless)
+    monkeypatch.setattr(place, name, careless)
     with pytest.raises(RuntimeError, match=r"meta.*cpu|cpu.*meta"):
         meta_step(on_meta(config), sizes=SIZES, work=work)
