@@ -29,7 +29,7 @@ STEPS, KILLS = 150, 22
 ALONE = {"ddp": (), "zero2 sharded": (9, 10, 11, 12, 13)}  # kind of run -> attempts on one rank
 DAMAGED = (5, 14)  # attempts that find the newest checkpoint damaged
 EVERY, KEPT = 3, 2  # steps between checkpoints, and how many are kept
-PACE = {"step_s": 0.02, "disk_s": 0.04}  # so that kills fall at varied moments
+PACE = {"step_s": 0.02, "disk_s": 0.1}  # so that kills fall at varied moments
 FORKS = multiprocessing.get_context("forkserver")
 STARTING, STEPPING, SAVING = "while starting", "between steps", "while saving"
 SCHEDULE = (  # of attempts, again and again
@@ -89,8 +89,8 @@ def run_with_kills(
         if attempt in damaged:
             done.damages.append(_damage(folder, attempt, luck))
         num_ranks = 1 if attempt in alone else 2
-        ranks = _start(folder, attempt, run | {"num_ranks": num_ranks}, PACE if kills else {})
         last = len(done.kills) >= kills
+        ranks = _start(folder, attempt, run | {"num_ranks": num_ranks}, {} if last else PACE)
         if not last:
             number, moment = SCHEDULE[attempt % len(SCHEDULE)]
             moment = STEPPING if attempt in damaged else moment
@@ -203,8 +203,10 @@ def _kill(
     """Waits for a random moment of that kind, and signals one rank or, where it only asks, all of them."""
 
     def count(what: str) -> int:
-        return sum(e["attempt"] == attempt and e["what"] == what for e in entries(folder / "ledger"))
+        return sum(e["attempt"] == attempt and e["what"] == what for e in entries(ledger, since))
 
+    ledger = folder / "ledger"
+    since = ledger.stat().st_size if ledger.exists() else 0
     if moment == STARTING:
         time.sleep(luck.uniform(0, 4.0))
     else:

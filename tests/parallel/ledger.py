@@ -60,8 +60,13 @@ class Ledger(pl.Callback):
         os.write(self._file, (json.dumps(entry) + "\n").encode())
 
 
-def entries(path: Path) -> list[Entry]:
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+def entries(path: Path, since: int = 0) -> list[Entry]:
+    """Those after the first `since` bytes."""
+    if not path.exists():
+        return []
+    with path.open("rb") as file:
+        file.seek(since)
+        return [json.loads(line) for line in file]
 
 
 def surviving(found: list[Entry]) -> dict[int, list[Entry]]:
