@@ -33,6 +33,7 @@ class ZeroStrategy(DeepSpeedStrategy):
         if isinstance(self.accelerator, CPUAccelerator):
             # DeepSpeed asks devices for an index; the base class would insist on CUDA
             self.parallel_devices = [torch.device("cpu", i) for i in range(len(self.parallel_devices or []))]
+            _leave_out_shared_memory()
             super(DeepSpeedStrategy, self).setup_environment()
         else:
             super().setup_environment()
@@ -83,6 +84,15 @@ class ZeroStrategy(DeepSpeedStrategy):
             self.barrier()
             if self.is_global_zero:
                 shutil.rmtree(universal, ignore_errors=True)
+
+
+def _leave_out_shared_memory() -> None:
+    """Its all-reduce is for inference. DeepSpeed would compile it where it starts, under a lock file that a
+    process killed meanwhile leaves for good: all later runs of the machine would wait for it.
+    """
+    import deepspeed
+
+    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
 
 
 def _give_back(settings: list[dict[str, Any]], optimizer: Any) -> None:

@@ -25,11 +25,23 @@ from tests.parallel.ledger import Entry, Ledger, entries
 from tests.parallel.ranks import free_port, place_of
 from tests.parallel.training import train
 
+STEPS, KILLS = 150, 22
+ALONE = {"ddp": (), "zero2 sharded": (9, 10, 11, 12, 13)}  # kind of run -> attempts on one rank
+DAMAGED = (5, 14)  # attempts that find the newest checkpoint damaged
 EVERY, KEPT = 3, 2  # steps between checkpoints, and how many are kept
-PACE = {"step_s": 0.02, "disk_s": 0.04}  # so that kills fall at varied moments
+PACE = {"step_s": 0.02, "disk_s": 0.1}  # so that kills fall at varied moments
 FORKS = multiprocessing.get_context("forkserver")
-SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGUSR1)
-MOMENTS = ("while starting", "between steps", "while saving")
+STARTING, STEPPING, SAVING = "while starting", "between steps", "while saving"
+SCHEDULE = (  # of attempts, again and again
+    (signal.SIGKILL, STARTING),
+    (signal.SIGTERM, STEPPING),
+    (signal.SIGKILL, SAVING),
+    (signal.SIGUSR1, STEPPING),
+    (signal.SIGKILL, STEPPING),
+    (signal.SIGTERM, SAVING),
+    (signal.SIGKILL, SAVING),
+    (signal.SIGUSR1, STARTING),
+)
 
 
 @dataclass
@@ -77,13 +89,11 @@ def run_with_kills(
         if attempt in damaged:
             done.damages.append(_damage(folder, attempt, luck))
         num_ranks = 1 if attempt in alone else 2
-        ranks = _start(folder, attempt, run | {"num_ranks": num_ranks}, PACE if kills else {})
         last = len(done.kills) >= kills
+        ranks = _start(folder, attempt, run | {"num_ranks": num_ranks}, {} if last else PACE)
         if not last:
-            number = SIGNALS[attempt % len(SIGNALS)]
-            moment = (
-                "between steps" if attempt in damaged else MOMENTS[attempt // len(SIGNALS) % len(MOMENTS)]
-            )
+            number, moment = SCHEDULE[attempt % len(SCHEDULE)]
+            moment = STEPPING if attempt in damaged else moment
             done.kills.append(_kill(folder, ranks, attempt, number, moment, luck))
         _end(ranks, timeout_s=180 if last else 60)
         logs = "".join(_log(folder, attempt, rank).read_text() for rank in range(num_ranks))
@@ -120,11 +130,8 @@ def checkpoints(folder: Path) -> list[tuple[int, Path]]:
 def _damage(folder: Path, attempt: int, luck: random.Random) -> Damage:
     """Changes one byte of one file of the newest checkpoint or of its tables."""
     *_, (step_before, _), (_, newest) = checkpoints(folder)
-    beside = newest.with_name(f".tables-{newest.name}")
-    files = (
-        [newest] if newest.is_file() else [p for p in sorted(newest.rglob("*.pt")) if p.stat().st_size > 500]
-    )
-    files = sorted(beside.rglob("*.distcp")) or files
+    files = [newest, *newest.rglob("*.pt"), *newest.with_name(f".tables-{newest.name}").rglob("*.distcp")]
+    files = sorted(file for file in files if file.is_file() and file.stat().st_size)
     chosen = luck.choice(files)
     content = bytearray(chosen.read_bytes())
     content[len(content) // 2] ^= 1
@@ -154,7 +161,7 @@ def _live(
     log = os.open(_log(folder, attempt, rank), os.O_WRONLY | os.O_CREAT)
     os.dup2(log, 1)
     os.dup2(log, 2)
-    os.environ.update(place)
+    os.environ.update(place, TORCH_EXTENSIONS_DIR=str(folder / "extensions"))
     torch.set_num_threads(1)
     if pace:
         sys.addaudithook(_slow_disk(str(folder / "checkpoints"), pace["disk_s"]))
@@ -196,14 +203,15 @@ def _kill(
     """Waits for a random moment of that kind, and signals one rank or, where it only asks, all of them."""
 
     def count(what: str) -> int:
-        return sum(e["attempt"] == attempt and e["what"] == what for e in entries(folder / "ledger"))
+        return sum(e["attempt"] == attempt and e["what"] == what for e in entries(ledger, since))
 
-    if moment == "while starting":
-        time.sleep(luck.uniform(0, 2.0))
+    ledger = folder / "ledger"
+    since = ledger.stat().st_size if ledger.exists() else 0
+    if moment == STARTING:
+        time.sleep(luck.uniform(0, 4.0))
     else:
-        what, times = (
-            ("step", 2 * luck.randint(1, 6)) if moment == "between steps" else ("save_checkpoint", 1)
-        )
+        what, most = ("step", 6) if moment == STEPPING else ("save_checkpoint", 2)
+        times = luck.randint(1, most) * len(ranks)
         while count(what) < times and all(rank.is_alive() for rank in ranks):
             time.sleep(0.005)
         time.sleep(luck.uniform(0, 0.15))

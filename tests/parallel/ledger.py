@@ -60,8 +60,13 @@ class Ledger(pl.Callback):
         os.write(self._file, (json.dumps(entry) + "\n").encode())
 
 
-def entries(path: Path) -> list[Entry]:
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+def entries(path: Path, since: int = 0) -> list[Entry]:
+    """Those after the first `since` bytes."""
+    if not path.exists():
+        return []
+    with path.open("rb") as file:
+        file.seek(since)
+        return [json.loads(line) for line in file]
 
 
 def surviving(found: list[Entry]) -> dict[int, list[Entry]]:
@@ -106,3 +111,29 @@ def lost_and_doubled(history: dict[int, list[Entry]], plan: list[tuple[int, list
         (rank["epoch"], name) for ranks in history.values() for rank in ranks for name in rank["samples"]
     )
     return (wanted - found).total(), (found - wanted).total()
+
+
+def durations(found: list[Entry], what: str) -> list[float]:
+    """Seconds that each rank took for each that it ended."""
+    began: dict[tuple[int, int], float] = {}
+    lasted = []
+    for entry in found:
+        who = entry["attempt"], entry["rank"]
+        if entry["what"] == what:
+            began[who] = entry["time_s"]
+        elif entry["what"] == f"{what} done":
+            lasted.append(entry["time_s"] - began[who])
+    return lasted
+
+
+def back_after(found: list[Entry], *, attempt: int, killed_s: float) -> float | None:
+    """Seconds from a kill until the next attempt had made the step at which it came; None where either
+    attempt made no step, or not as many.
+    """
+    made = [e["step"] for e in found if e["attempt"] == attempt and e["what"] == "step"]
+    again = [
+        e["time_s"]
+        for e in found
+        if made and e["attempt"] == attempt + 1 and e["what"] == "step" and e["step"] >= max(made)
+    ]
+    return again[0] - killed_s if again else None
