@@ -200,7 +200,9 @@ def _kill(
     moment: str,
     luck: random.Random,
 ) -> Kill:
-    """Waits for a random moment of that kind, and signals one rank or, where it only asks, all of them."""
+    """Waits for a random moment of that kind. SIGKILL takes one rank, and within a checkpoint all of them, as
+    a node that is down does; the others go to one or to all.
+    """
 
     def count(what: str) -> int:
         return sum(e["attempt"] == attempt and e["what"] == what for e in entries(ledger, since))
@@ -215,8 +217,8 @@ def _kill(
         while count(what) < times and all(rank.is_alive() for rank in ranks):
             time.sleep(0.005)
         time.sleep(luck.uniform(0, 0.15))
-    victims = [luck.choice(ranks)] if number == signal.SIGKILL or luck.random() < 0.5 else ranks
-    for victim in victims:
+    to_all = moment == SAVING if number == signal.SIGKILL else luck.random() < 0.5
+    for victim in ranks if to_all else [luck.choice(ranks)]:
         assert victim.pid is not None
         if victim.is_alive():
             os.kill(victim.pid, number)
