@@ -212,7 +212,7 @@ def _trainer(cfg: Any, *, logged: dict[str, Any]) -> Trainer:
     from omegaconf import OmegaConf
     from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
-    from recsys.parallel.cluster import allotted
+    from recsys.parallel.cluster import allotted, environment
     from recsys.tracking import quiet_lightning
 
     quiet_lightning()
@@ -225,7 +225,8 @@ def _trainer(cfg: Any, *, logged: dict[str, Any]) -> Trainer:
         cfg.trainer, logger=loggers, default_root_dir=cfg.output_dir, _convert_="all", **counts
     )
     try:
-        trainer: Trainer = make(callbacks=callbacks)
-    except (TypeError, ValueError, MisconfigurationException) as error:
+        plugins = [*(make.keywords.get("plugins") or []), *environment()]
+        trainer: Trainer = make(callbacks=callbacks, plugins=plugins)
+    except (TypeError, ValueError, RuntimeError, MisconfigurationException) as error:
         raise InputError(f"trainer: {str(error).splitlines()[0]}") from error
     return trainer
