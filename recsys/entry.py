@@ -6,13 +6,13 @@ import contextlib
 import functools
 import os
 import re
-import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from recsys.schema import InputError
+from recsys.warning import leave_when_warned
 
 # OpenMP threads that spin while they wait slow a step fifty times on shared cores; sleeping ones do not.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
@@ -105,10 +105,9 @@ def hydra_command(config_name: str) -> Callable[[Callable[[Any], Any]], Callable
 
     def decorate(task: Callable[[Any], Any]) -> Callable[[], None]:
         def main() -> None:
+            leave_when_warned()
             import hydra
 
-            if "SLURM_JOB_ID" in os.environ:  # a warning that nothing heeds yet must not end the process
-                signal.signal(signal.SIGUSR1, signal.SIG_IGN)
             with_trace = os.environ.get("HYDRA_FULL_ERROR") == "1"
 
             @functools.wraps(task)

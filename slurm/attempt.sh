@@ -5,6 +5,7 @@ cd "$SLURM_SUBMIT_DIR"
 PYTHON=${PYTHON:-.venv/bin/python}
 tasks_per_node=${SLURM_NTASKS_PER_NODE:-${SLURM_GPUS_ON_NODE:-1}} # one a GPU
 cpus_per_task=$((SLURM_CPUS_ON_NODE / tasks_per_node))
+unset SLURM_CPUS_PER_GPU # srun would take it for an option, and refuses it beside --cpus-per-task
 attempt=$((${SLURM_RESTART_COUNT:-0} + 1))
 job=${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID} # one task's own id may be the whole array's
 job=${job:-$SLURM_JOB_ID}
@@ -20,6 +21,10 @@ running() {
         say "NODE LOST: the attempt before ended without a word; goes on from the last regular checkpoint"
     fi
     say "RUNNING on $SLURM_JOB_NUM_NODES nodes ($SLURM_JOB_NODELIST), $tasks_per_node tasks a node, pending for $waited s"
+    if [ "$cpus_per_task" -lt 1 ]; then
+        echo "error: $SLURM_CPUS_ON_NODE CPUs for $tasks_per_node tasks a node; submit with --cpus-per-gpu=8" >&2
+        ended 2
+    fi
 }
 
 # ended CODE: says how the attempt ended and leaves with the code.

@@ -60,9 +60,9 @@ def main(cfg: Any) -> Any:
     from recsys.data.tables import FeatureTables, resolve_tables
     from recsys.evaluation.quick import epoch_evaluator
     from recsys.module import ObjectiveConfig, UserModule
-    from recsys.parallel.checkpoints import to_resume
     from recsys.parallel.cluster import allotted
     from recsys.parallel.preemption import leave_whole
+    from recsys.parallel.resume import go_on
     from recsys.parallel.strategy import whole_model
     from recsys.promotion import check_name
     from recsys.repeat_fit import fit_repeats
@@ -122,8 +122,8 @@ def main(cfg: Any) -> Any:
     leave_whole()
     trainer = _trainer(cfg, logged={**settings, "trained_on": trained_on})
     datamodule = UserDataModule(samples=samples, plan=plan, num_workers=data.num_workers)
-    resume = to_resume(cfg.resume, Path(cfg.output_dir) / "checkpoints")
-    trainer.fit(module, datamodule=datamodule, ckpt_path=resume, weights_only=False)
+    go_on(trainer, resume=cfg.resume, folder=Path(cfg.output_dir) / "checkpoints")
+    trainer.fit(module, datamodule=datamodule, weights_only=False)
     model = whole_model(trainer.strategy, model)
     if not trainer.is_global_zero and model_settings.table == "replicated":
         return None
@@ -212,7 +212,7 @@ def _trainer(cfg: Any, *, logged: dict[str, Any]) -> Trainer:
     from omegaconf import OmegaConf
     from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
-    from recsys.parallel.cluster import allotted
+    from recsys.parallel.cluster import allotted, environment
     from recsys.tracking import quiet_lightning
 
     quiet_lightning()
@@ -225,7 +225,8 @@ def _trainer(cfg: Any, *, logged: dict[str, Any]) -> Trainer:
         cfg.trainer, logger=loggers, default_root_dir=cfg.output_dir, _convert_="all", **counts
     )
     try:
-        trainer: Trainer = make(callbacks=callbacks)
-    except (TypeError, ValueError, MisconfigurationException) as error:
+        plugins = [*(make.keywords.get("plugins") or []), *environment()]
+        trainer: Trainer = make(callbacks=callbacks, plugins=plugins)
+    except (TypeError, ValueError, RuntimeError, MisconfigurationException) as error:
         raise InputError(f"trainer: {str(error).splitlines()[0]}") from error
     return trainer

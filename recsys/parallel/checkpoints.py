@@ -67,6 +67,17 @@ class LastCheckpoints(ModelCheckpoint):
             self._save_topk_checkpoint(trainer, self._monitor_candidates(trainer))
         return Path(self._last_checkpoint_saved)
 
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """The checkpoint that is gone on from is that of the step it has."""
+        super().on_train_start(trainer, pl_module)
+        self._last_global_step_saved = trainer.global_step
+        self._last_checkpoint_saved = str(trainer.ckpt_path or "")
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """A run that is cut off later, while it is evaluated, need not train again."""
+        super().on_train_end(trainer, pl_module)
+        self.save_now(trainer)
+
     def _save_checkpoint(self, trainer: pl.Trainer, filepath: str) -> None:
         super()._save_checkpoint(trainer, filepath)
         if trainer.is_global_zero and self.save_top_k > 0:

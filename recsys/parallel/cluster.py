@@ -6,6 +6,8 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+from pytorch_lightning.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
+
 from recsys.schema import InputError
 
 AUTO = "auto"
@@ -28,3 +30,12 @@ def allotted(trainer: Mapping[str, Any], environment: Mapping[str, str] = os.env
         )
     found = {"devices": tasks // nodes, "num_nodes": nodes}
     return {name: found[name] for name, value in wanted.items() if value == AUTO}
+
+
+def environment() -> list[SLURMEnvironment]:
+    """The plugin for a trainer whose ranks srun started. Lightning's own would answer SIGUSR1 too, with
+    a file that nothing here goes on from.
+    """
+    if TorchElasticEnvironment.detect() or not SLURMEnvironment.detect():
+        return []
+    return [SLURMEnvironment(auto_requeue=False)]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 import time
 from types import FrameType
@@ -14,18 +13,20 @@ import pytorch_lightning as pl
 
 from recsys.parallel.checkpoints import LastCheckpoints
 from recsys.tracking import finish_wandb
+from recsys.warning import leave_when_warned, requeue
 
 SIGNALS = (signal.SIGUSR1, signal.SIGTERM)
 
 
 def leave_whole() -> None:
-    """Before and after training SIGTERM ends the process at once, but not without W&B's exit record."""
+    """Before and after training both signals end the process at once, but not without W&B's exit record."""
 
     def leave(number: int, frame: FrameType | None) -> None:
         finish_wandb(128 + number)
         os._exit(128 + number)
 
     signal.signal(signal.SIGTERM, leave)
+    leave_when_warned(finish_wandb)
 
 
 class Preemption(pl.Callback):
@@ -37,23 +38,28 @@ class Preemption(pl.Callback):
 
     def __init__(self) -> None:
         self._asked: signal.Signals | None = None
-        self._before: dict[int, Any] = {}
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Lightning has set its own by now; that for SIGTERM waits for the other ranks wherever it comes."""
+        """Lightning has set its own by now; that for SIGTERM waits for the other ranks wherever it comes.
+        When the fit is over it puts back those that were there before.
+        """
         for number in SIGNALS:
-            self._before[number] = signal.signal(number, self._note)
-
-    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-        self._before = {}
+            signal.signal(number, self._note)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if (batch_idx + 1) % trainer.accumulate_grad_batches:
-            return
+        if (batch_idx + 1) % trainer.accumulate_grad_batches == 0:
+            self._leave_if_asked(trainer)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """The evaluation of the last epoch may have taken long."""
+        self._leave_if_asked(trainer)
+        leave_whole()
+        if self._asked is not None:  # since the ranks agreed
+            signal.raise_signal(self._asked)
+
+    def _leave_if_asked(self, trainer: pl.Trainer) -> None:
         if not trainer.strategy.reduce_boolean_decision(self._asked is not None, all=False):
             return
         name = self._asked or signal.SIGTERM
@@ -87,14 +93,4 @@ class Preemption(pl.Callback):
 
 def _requeue(trainer: pl.Trainer) -> bool:
     """True where Slurm was told to run the job again; asked by the first rank, known to all."""
-    done = False
-    if trainer.is_global_zero:
-        job = os.environ.get("SLURM_ARRAY_JOB_ID") or os.environ["SLURM_JOB_ID"]
-        task = os.environ.get("SLURM_ARRAY_TASK_ID")
-        command = ["scontrol", "requeue", f"{job}_{task}" if task else job]
-        told = subprocess.run(command, capture_output=True, text=True, check=False)
-        done = told.returncode == 0
-        if not done:
-            why = (told.stderr or "").strip()
-            print(f"Slurm does not run it again ({why}); go on with resume=auto", file=sys.stderr, flush=True)
-    return bool(trainer.strategy.broadcast(done))
+    return bool(trainer.strategy.broadcast(trainer.is_global_zero and requeue()))

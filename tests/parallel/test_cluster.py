@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-import pytest
+from pathlib import Path
 
-from recsys.parallel.cluster import allotted
+import pytest
+from pytorch_lightning.plugins.environments import SLURMEnvironment
+
+from recsys.commands.train import _trainer
+from recsys.parallel.cluster import allotted, environment
 from recsys.schema import InputError
+from tests import tiny
+from tests.test_configs import composed
 
 OPEN = {"devices": "auto", "num_nodes": "auto"}
 STEP = {"SLURM_STEP_ID": "0", "SLURM_PROCID": "3", "SLURM_STEP_NUM_NODES": "2", "SLURM_STEP_NUM_TASKS": "16"}
@@ -25,3 +31,18 @@ def test_elsewhere_it_is_one_node_and_the_trainer_counts_devices() -> None:
 def test_uneven_nodes_are_refused() -> None:
     with pytest.raises(InputError, match="15 tasks on 2 nodes"):
         allotted(OPEN, STEP | {"SLURM_STEP_NUM_TASKS": "15"})
+
+
+def test_only_this_project_answers_slurms_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lightning would have its own file saved, and the job requeued a second time."""
+    monkeypatch.chdir(tmp_path)
+    assert environment() == []
+    for name, value in {"NTASKS": "1", "JOB_NAME": "train", "JOB_ID": "7", "PROCID": "0"}.items():
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    for name in ("LOCALID", "NODEID"):
+        monkeypatch.setenv(f"SLURM_{name}", "0")
+    overrides = [o for o in tiny.TRAIN_OVERRIDES if "progress" not in o]
+    trainer = _trainer(composed("train", *overrides), logged={})
+    chosen = trainer._accelerator_connector.cluster_environment
+    assert isinstance(chosen, SLURMEnvironment)
+    assert not chosen.auto_requeue

@@ -116,6 +116,34 @@ def test_a_run_goes_on_as_the_same_one(tiny_tables: Path, tiny_root: Path) -> No
     with (output / "csv" / "metrics.csv").open() as file:
         assert [int(row["step"]) for row in csv.DictReader(file) if row["train/loss"]] == steps
 
+    whole = (output / "csv" / "metrics.csv").read_text()
+    (output / "report.html").unlink()  # as if it had been cut off in its last evaluation
+    start(tiny_root, *arguments, environment=environment).communicate(timeout=300)
+    assert (output / "report.html").exists()
+    assert (output / "csv" / "metrics.csv").read_text() == whole, "it has trained nothing"
+
+
+@pytest.mark.parametrize("moment", ["recsys.data.samples", "recsys.report.page"])
+def test_a_signal_outside_of_training_is_heeded(tiny_tables: Path, tiny_root: Path, moment: str) -> None:
+    """While it starts, and while it writes its report: as the module is imported that does the work then."""
+    program = f"""
+import signal, sys
+from recsys.commands.train import main
+
+class Asks:
+    def find_spec(self, name, *_):
+        if name == {moment!r}:
+            signal.raise_signal(signal.SIGUSR1)
+
+sys.meta_path.insert(0, Asks())
+sys.argv = {["train.py", *command("outside", steps=2)[3:]]!r}
+main()
+"""
+    process = start(tiny_root, "-c", program)
+    _, said = process.communicate(timeout=300)
+    assert process.returncode == 128 + signal.SIGUSR1, said
+    assert "ended by SIGUSR1 outside of training" in said
+
 
 def test_a_killed_run_goes_on_with_the_newest_whole_checkpoint(
     tiny_tables: Path, tiny_root: Path, capfd: pytest.CaptureFixture[str]

@@ -46,17 +46,39 @@ def leaves(monkeypatch: pytest.MonkeyPatch) -> None:
         signal.signal(number, handler)
 
 
-def fit(folder: Path, *, steps: int, asked_at: int | None = None, resume: Path | None = None) -> None:
+class AskedAfterTheLastStep(pl.Callback):
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        signal.raise_signal(signal.SIGUSR1)
+
+
+class Count(pl.Callback):
+    """Steps that are trained."""
+
+    steps = 0
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        self.steps += 1
+
+
+def fit(
+    folder: Path,
+    *more: pl.Callback,
+    steps: int = -1,
+    epochs: int | None = None,
+    asked_at: int | None = None,
+    resume: Path | None = None,
+) -> None:
     keeper = LastCheckpoints(dirpath=str(folder), every_n_train_steps=2, save_top_k=2)
     trainer = pl.Trainer(
         accelerator="cpu",
         max_steps=steps,
+        max_epochs=epochs,
         logger=False,
         enable_progress_bar=False,
         enable_model_summary=False,
         use_distributed_sampler=False,
         plugins=[WholeCheckpoints()],
-        callbacks=[keeper, Preemption(), *([AskedAt(asked_at)] if asked_at else [])],
+        callbacks=[keeper, Preemption(), *([AskedAt(asked_at)] if asked_at else []), *more],
     )
     data = UserDataModule(samples=samples_of(), plan=PLAN)
     trainer.fit(module(), datamodule=data, ckpt_path=resume, weights_only=False)
@@ -106,6 +128,36 @@ def test_slurm_may_end_the_process_as_soon_as_it_is_told(
     with pytest.raises(SystemExit):
         fit(tmp_path, steps=20, asked_at=3)
     assert seen == [(["scontrol", "requeue", "7"], signal.SIG_DFL, ["step=2.ckpt", "step=3.ckpt"])]
+
+
+def test_after_training_the_handlers_are_those_from_before(tmp_path: Path) -> None:
+    """Lightning's would wait for ranks that have left."""
+    before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR1)]
+    fit(tmp_path, steps=2)
+    assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR1)] == before
+
+
+@pytest.mark.usefixtures("leaves")
+def test_a_signal_after_the_last_step_is_heeded(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit) as left:
+        fit(tmp_path, AskedAfterTheLastStep(), steps=3)
+    assert left.value.code == 128 + signal.SIGUSR1
+    assert kept(tmp_path) == ["step=2.ckpt", "step=3.ckpt"]
+
+
+@pytest.mark.parametrize("limit", [{"epochs": 2}, {"steps": 7}])
+def test_what_is_trained_to_the_end_is_not_trained_again(tmp_path: Path, limit: dict[str, int]) -> None:
+    """A run that is cut off while it is evaluated at last."""
+    first, second, third = Count(), Count(), Count()
+    fit(tmp_path, first, **limit)
+    last = f"step={first.steps}.ckpt"
+    assert last in kept(tmp_path)
+    written = (tmp_path / last).stat().st_mtime_ns
+    fit(tmp_path, second, resume=newest_whole(tmp_path), **limit)
+    assert second.steps == 0
+    assert (tmp_path / last).stat().st_mtime_ns == written
+    fit(tmp_path, third, resume=newest_whole(tmp_path), **{name: 2 * count for name, count in limit.items()})
+    assert third.steps == first.steps, "it can still be trained for longer"
 
 
 def test_beside_training_sigterm_leaves_a_whole_offline_run(tmp_path: Path) -> None:

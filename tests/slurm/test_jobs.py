@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,8 @@ pytestmark = [pytest.mark.distributed, pytest.mark.timeout(900)]
 # What stands for Python where only the job's shape matters: it says what it sees and does what it is told.
 STAND_IN = """\
 #!/bin/bash
-echo "task $SLURM_PROCID of $SLURM_NTASKS on $SLURMD_NODENAME, GPUs ${CUDA_VISIBLE_DEVICES:-none}, $*"
+echo "task $SLURM_PROCID of $SLURM_NTASKS on $SLURMD_NODENAME, GPUs ${CUDA_VISIBLE_DEVICES:-none}, \
+${SLURM_CPUS_PER_TASK:-no} CPUs, $*"
 exit "${STAND_IN_CODE:-0}"
 """
 
@@ -44,16 +47,43 @@ def wait_for_line(place: Path, name: str) -> None:
 
 
 def test_one_task_a_gpu(box: SlurmBox, place: Path, stand_in: dict[str, str]) -> None:
-    """How many there are is said once, to sbatch."""
-    job_id = box.submit(
-        "--nodes=2", f"--gpus-per-node={GPUS}", "slurm/train.sbatch", "seed=1", cwd=place, env=stand_in
-    )
-    assert box.wait(job_id, seconds=30)["JobState"] == "COMPLETED"
+    """How many there are is said once, to sbatch; each has the CPUs that were asked for."""
+    asked = ("--nodes=2", f"--gpus-per-node={GPUS}", "--cpus-per-gpu=4")
+    job_id = box.submit(*asked, "slurm/train.sbatch", "seed=1", cwd=place, env=stand_in)
+    job = box.wait(job_id, seconds=30)
+    assert (job["JobState"], job["NumCPUs"]) == ("COMPLETED", "16"), log_of(place, f"train-{job_id}")
     tasks = sorted(line for line in log_of(place, f"train-{job_id}").splitlines() if line.startswith("task"))
     assert tasks == [
-        f"task {rank} of 4 on node{1 + rank // GPUS}, GPUs 0,1, train.py trainer=ddp resume=auto seed=1"
+        f"task {rank} of 4 on node{1 + rank // GPUS}, GPUs 0,1, 4 CPUs, "
+        "train.py trainer=ddp resume=auto seed=1"
         for rank in range(4)
     ]
+
+
+@pytest.mark.parametrize("name", ["train", "sweep", "cycle"])
+def test_cpus_are_asked_for_once(name: str) -> None:
+    """sbatch takes --cpus-per-gpu or --cpus-per-task, not both: one in the file would rule out the other."""
+    assert "#SBATCH --cpus" not in (tiny.ROOT / "slurm" / f"{name}.sbatch").read_text()
+
+
+def test_fewer_cpus_than_tasks_are_refused(tmp_path: Path) -> None:
+    for name in ("scontrol", "sinfo"):
+        (tmp_path / name).symlink_to("/bin/true")
+    job = {
+        "SLURM_SUBMIT_DIR": str(tmp_path),
+        "SLURM_CPUS_ON_NODE": "1",
+        "SLURM_GPUS_ON_NODE": "4",
+        "SLURM_JOB_ID": "7",
+        "SLURM_JOB_NAME": "train",
+        "SLURM_JOB_NUM_NODES": "1",
+        "SLURM_JOB_NODELIST": "node1",
+    }
+    begins = f"set -euo pipefail; source {tiny.ROOT}/slurm/attempt.sh; running; echo went on"
+    env = job | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    done = subprocess.run(["bash", "-c", begins], env=env, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert done.stderr == "error: 1 CPUs for 4 tasks a node; submit with --cpus-per-gpu=8\n"
+    assert endings(done.stdout) == ["RUNNING", "FAILED"]
 
 
 @pytest.mark.parametrize("name", ["train", "features", "cycle"])
