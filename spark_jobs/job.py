@@ -52,6 +52,7 @@ from spark_jobs.steps.sort import Sorted, sort_out
 
 NUM_STAGES = 6
 DATA_FAULT = "22"  # class of SQL states: a value that does not fit (the value itself stays off the screen)
+OTHER_HEADER = "CSV header does not conform to the schema"
 UNREADABLE = ("FAILED_READ_FILE", "CANNOT_READ_FILE", "is not a Parquet file")
 
 
@@ -317,6 +318,11 @@ def _explained(error: Exception, settings: JobSettings) -> Exception | None:
     text = str(error)
     if "No space left on device" in text:
         return OSError(errno.ENOSPC, "No space left on device", settings.features_dir)
+    if OTHER_HEADER in text:
+        return InputError(
+            f"CSV files of data set {settings.dataset.name} ({settings.dataset.events.path}) differ in their"
+            " headers; give all files of a table the same columns in the same order"
+        )
     if any(sign in text for sign in UNREADABLE):
         return InputError(
             f"a raw file of data set {settings.dataset.name} ({settings.dataset.events.path}) is corrupt;"
