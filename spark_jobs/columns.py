@@ -16,7 +16,7 @@ class Event:
     TIMESTAMP = Column.TIMESTAMP
     ORDER_ID = "order_id"  # string
     QUANTITY = "quantity"  # float64, returns positive
-    UNIT_PRICE = "unit_price"  # float64
+    UNIT_PRICE = "unit_price"  # float64, returns positive
     VALUE = Column.VALUE  # float64, returns positive until they are matched
     TEXT = Column.TEXT
     PROFILE = "profile__"  # prefix of one string column per profile fact

@@ -17,7 +17,7 @@ ONE_PIECE = 1.0
 def normalise(raw: DataFrame, dataset: Dataset) -> DataFrame:
     """Canonical columns (`Event.BARE` with the raw user id, and one `profile__` column per profile fact).
 
-    Returns carry positive quantity and value here. Raises InputError for a missing column or a wrong type.
+    Returns carry positive quantity, price and value here. InputError for a missing column or a wrong type.
     """
     named, path = dataset.columns, dataset.events.path
     loose = dataset.events.format != "parquet"
@@ -52,14 +52,18 @@ def normalise(raw: DataFrame, dataset: Dataset) -> DataFrame:
 
 
 def _complete_money(events: DataFrame) -> DataFrame:
-    """Value from quantity and price or the other way round; returns made positive."""
+    """Value from quantity and price or the other way round; returns made positive, of one piece if none is told."""
     is_return = F.col(Event.EVENT_TYPE) == EventType.RETURN
+
+    def unsigned(name: str) -> SparkColumn:
+        return F.when(is_return, F.abs(name)).otherwise(F.col(name))
+
+    signed = events.withColumns(
+        {name: unsigned(name) for name in (Event.QUANTITY, Event.UNIT_PRICE, Event.VALUE)}
+    )
+    is_bare_refund = is_return & F.col(Event.VALUE).isNotNull()
+    quantity = F.coalesce(F.col(Event.QUANTITY), F.when(is_bare_refund, F.lit(ONE_PIECE)))
+    pieces = signed.withColumn(Event.QUANTITY, quantity)
     value = F.coalesce(F.col(Event.VALUE), F.col(Event.QUANTITY) * F.col(Event.UNIT_PRICE))
     price = F.coalesce(F.col(Event.UNIT_PRICE), F.try_divide(F.col(Event.VALUE), F.col(Event.QUANTITY)))
-    return events.withColumns(
-        {
-            Event.VALUE: F.when(is_return, F.abs(value)).otherwise(value),
-            Event.UNIT_PRICE: price,
-            Event.QUANTITY: F.when(is_return, F.abs(Event.QUANTITY)).otherwise(F.col(Event.QUANTITY)),
-        }
-    )
+    return pieces.withColumns({Event.VALUE: value, Event.UNIT_PRICE: price})

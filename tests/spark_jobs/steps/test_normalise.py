@@ -62,6 +62,31 @@ def test_price_follows_from_value_and_expressions_are_allowed(spark: Any) -> Non
     assert (row["value"], row["unit_price"], row["profile__who"]) == (6.0, 1.5, "U1")
 
 
+@pytest.mark.parametrize(
+    ("kind", "quantity", "price", "value", "expected"),
+    [
+        ("return", 2, None, -9.0, (2.0, 4.5, 9.0)),
+        ("return", -2, None, 9.0, (2.0, 4.5, 9.0)),
+        ("return", -2, None, -9.0, (2.0, 4.5, 9.0)),
+        ("return", 2, -4.5, None, (2.0, 4.5, 9.0)),
+        ("return", None, None, -9.0, (1.0, 9.0, 9.0)),
+        ("return", None, None, None, (None, None, None)),
+        ("purchase", 2, None, -9.0, (2.0, -4.5, -9.0)),
+        ("purchase", None, None, 9.0, (None, None, 9.0)),
+    ],
+)
+def test_a_return_may_have_either_sign_and_no_quantity(
+    spark: Any, kind: str, quantity: int | None, price: float | None, value: float | None, expected: Any
+) -> None:
+    raw = spark.createDataFrame(
+        [("u1", "a", 5, kind, quantity, price, value)],
+        "who string, what string, moment long, kind string, n int, price double, amount double",
+    )
+    dataset = shop.dataset(Path("x"), columns=columns(quantity="n", unit_price="price", value="amount"))
+    row = normalise(raw, dataset).first()
+    assert (row["quantity"], row["unit_price"], row["value"]) == expected
+
+
 def test_a_column_whose_name_is_no_expression_is_found(spark: Any) -> None:
     raw = spark.createDataFrame(
         [("u1", "a", 5, "view")], "`Customer ID` string, what string, moment long, kind string"
