@@ -57,13 +57,14 @@ class Check:
 
 
 def measure_raw(flagged: DataFrame) -> dict[str, float]:
-    """Counts over every row handed in (one pass): completeness and `rows_in`."""
+    """Counts over every row handed in (one pass): completeness, `rows_in` and the outcomes among them."""
 
     def filled(name: str) -> Any:
         return F.count(F.col(name)).alias(f"with_{name}")
 
     row = flagged.agg(
         F.count(F.lit(1)).alias("rows_in"),
+        F.count_if(is_outcome()).alias("outcomes_in"),
         filled(Event.USER_KEY),
         filled(Event.ITEM_ID),
         filled(Event.TIMESTAMP),
@@ -102,7 +103,7 @@ def judge(
         "min_item_share": measured[f"with_{Event.ITEM_ID}"] / rows_in,
         "min_timestamp_share": measured[f"with_{Event.TIMESTAMP}"] / rows_in,
         "min_text_share": measured["with_text"] / rows_kept,
-        "max_duplicate_share": measured["duplicates"] / rows_in,
+        "max_duplicate_share": (measured["duplicates"] - measured["outcomes_in_log"]) / rows_in,
         "max_quarantined_share": sum(quarantined.values()) / rows_in,
         "max_unit_price": measured.get("max_unit_price", 0.0),
         "max_quantity": measured.get("max_quantity", 0.0),

@@ -92,7 +92,7 @@ def _build(settings: JobSettings, spark: SparkSession, stages: Stages) -> Path:
         flagged = flag(lines, dataset, now=int(time.time())).cache()
         item_table, user_table = _attributes(settings, spark, key)
         raw_counts = gate.measure_raw(flagged)
-        if not raw_counts["rows_in"]:
+        if raw_counts["rows_in"] == raw_counts["outcomes_in"]:
             raise InputError(f"{dataset.events.path} is an empty table; give one with rows")
     with stages("cleaning"):
         rows = sort_out(flagged, dataset, raw_counts)
@@ -267,6 +267,7 @@ def _row_counts(rows: Sorted, told: DataFrame | None, folder: Path, spark: Spark
         "rows_kept": int(rows.measured["rows_kept"]),
         "quarantined": sum(rows.quarantined.values()),
         "duplicates": int(rows.measured["duplicates"]),
+        "outcomes_in_log": int(rows.measured["outcomes_in_log"]),
         **_outcome_counts(told, spark.read.parquet(_uri(folder / Table.IMPRESSIONS))),
     }
     return counts | {name: spark.read.parquet(_uri(folder / name)).count() for name in TABLES}
