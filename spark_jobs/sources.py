@@ -24,6 +24,7 @@ from spark_jobs.settings import Dataset, SourceTable
 
 HASHED_BYTES_LIMIT = 20 * 2**30
 HEADER_BYTES_LIMIT = 2**20
+CORRUPT_OPTION, CORRUPT = "columnNameOfCorruptRecord", "_corrupt_record"  # Spark's names
 
 
 def read_table(spark: SparkSession, source: SourceTable) -> DataFrame:
@@ -38,6 +39,7 @@ def read_table(spark: SparkSession, source: SourceTable) -> DataFrame:
         raise InputError(explain(error, source)) from None
     if not parts:
         raise InputError(f"{source.path} is an empty table; give one with rows")
+    _check_readable(parts, source)
     _check_same_columns(parts)
     return reduce(DataFrame.unionByName, [_with_computed(frame, source) for frame in parts.values()])
 
@@ -104,6 +106,16 @@ def _check_same_columns(parts: dict[str, DataFrame]) -> None:
                     f"column {name!r} is {first.simpleString()} in {fullest} and"
                     f" {kind[name].simpleString()} in {file}; leave inferSchema out of the options"
                 )
+
+
+def _check_readable(parts: dict[str, DataFrame], source: SourceTable) -> None:
+    """InputError where a file of JSON lines has no line that is an object: Spark finds faults only."""
+    faults = next((str(v) for k, v in source.options.items() if k.lower() == CORRUPT_OPTION.lower()), CORRUPT)
+    if source.format == "json" and any(frame.columns == [faults] for frame in parts.values()):
+        raise InputError(
+            f"{source.path} cannot be read as json: no line of it is an object; write one object a line, or"
+            " set multiLine: true in its options where one object spans lines"
+        )
 
 
 def _with_computed(frame: DataFrame, source: SourceTable) -> DataFrame:

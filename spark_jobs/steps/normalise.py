@@ -52,7 +52,7 @@ def normalise(raw: DataFrame, dataset: Dataset) -> DataFrame:
 
 
 def _complete_money(events: DataFrame) -> DataFrame:
-    """Value from quantity and price or the other way round; returns positive, of one piece if none is told."""
+    """Value from quantity and price or the other way round; returns positive, one piece if none is told."""
     is_return = F.col(Event.EVENT_TYPE) == EventType.RETURN
 
     def unsigned(name: str) -> SparkColumn:

@@ -32,7 +32,6 @@ def sort_out(flagged: DataFrame, dataset: Dataset, raw_counts: dict[str, float])
     """Deduplicate, drop outcomes that the log tells too, and match returns.
 
     RuntimeError if rows in are not kept + quarantined + duplicates.
-
     `flagged`: from `clean.flag`; `raw_counts`: from `gate.measure_raw` of the same rows.
     """
     ties = tie_columns(dataset.tie_key, [name for name in flagged.columns if name != Event.REASON])

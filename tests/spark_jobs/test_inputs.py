@@ -45,6 +45,16 @@ def test_a_file_that_is_no_parquet(spark: Any, tmp_path: Path) -> None:
     refused(spark, path, tmp_path, "raw.parquet cannot be read as parquet; it is corrupt")
 
 
+@pytest.mark.parametrize("options", [{}, {"columnNameOfCorruptRecord": "faults"}])
+def test_a_file_that_is_no_json(spark: Any, tmp_path: Path, options: dict[str, Any]) -> None:
+    path = tmp_path / "raw.json"
+    path.write_text("invoice;item\n1;A\n")
+    source = SourceTable(path=str(path), format="json", options=options)
+    refused(
+        spark, path, tmp_path, "raw.json cannot be read as json: no line of it is an object", events=source
+    )
+
+
 def test_a_parquet_file_with_damaged_pages(spark: Any, tmp_path: Path) -> None:
     path = shop.write(shop.regular_lines(), tmp_path / "raw.parquet")
     content = bytearray(path.read_bytes())
