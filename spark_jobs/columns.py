@@ -21,6 +21,7 @@ class Event:
     TEXT = Column.TEXT
     PROFILE = "profile__"  # prefix of one string column per profile fact
 
+    UNREADABLE = "unreadable"  # names of the numbers that hold other text; null = none; gone after flagging
     REASON = Column.REASON  # why a row is not kept; null = kept
     EVENT_ID = "event_id"  # int64, names a row within one run
     RETURNED_AT = Column.RETURNED_AT

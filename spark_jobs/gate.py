@@ -17,6 +17,8 @@ from pyspark.sql import functions as F
 from recsys.schema import SECONDS_PER_DAY, InputError
 from spark_jobs.columns import Event
 from spark_jobs.feedback import is_outcome
+from spark_jobs.steps.clean import Reason
+from spark_jobs.steps.normalise import UNREADABLE_JOINT
 
 DEFAULT = "default"  # in max_share_by_reason: every reason not named
 
@@ -74,6 +76,13 @@ def measure_raw(flagged: DataFrame) -> dict[str, float]:
     return row.asDict()
 
 
+def unreadable_columns(flagged: DataFrame) -> list[str]:
+    """Names of the numbers for which rows went to the quarantine as unreadable."""
+    rows = flagged.where(F.col(Event.REASON) == Reason.UNREADABLE_NUMBER)
+    names = rows.select(F.explode(F.split(Event.UNREADABLE, UNREADABLE_JOINT)).alias("name")).distinct()
+    return sorted(row["name"] for row in names.collect())
+
+
 def measure_kept(kept: DataFrame) -> dict[str, float]:
     """Volume, ranges and dates of the kept rows (one pass)."""
     row = kept.agg(
@@ -123,8 +132,11 @@ def judge(
     return checks
 
 
-def raise_on_failure(checks: Iterable[Check]) -> None:
-    """QualityError that names every failed check with its value and threshold."""
+def raise_on_failure(checks: Iterable[Check], *, unreadable: Mapping[str, str]) -> None:
+    """QualityError that names every failed check with its value and threshold.
+
+    `unreadable`: columns with text where a number belongs, by name, as the YAML writes them.
+    """
     failed = [check for check in checks if not check.passed]
     if failed:
         shown = "; ".join(
@@ -132,8 +144,19 @@ def raise_on_failure(checks: Iterable[Check]) -> None:
         )
         raise QualityError(
             f"quality gate failed, nothing was published ({shown}); mend the data, or the thresholds of"
-            " conf/quality if they are wrong"
+            f" conf/quality if they are wrong{shown_unreadable(unreadable)}"
         )
+
+
+def shown_unreadable(columns: Mapping[str, str]) -> str:
+    """What to do about unreadable numbers, to end a line with; empty where there are none."""
+    if not columns:
+        return ""
+    named = ", ".join(f"columns.{name} ({text})" for name, text in columns.items())
+    return (
+        f"; numbers that cannot be read stand in {named}: write 12.50, or turn them in the YAML,"
+        " as replace(amount, ',', '.') does with a decimal comma"
+    )
 
 
 def report(

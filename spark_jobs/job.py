@@ -45,7 +45,7 @@ from spark_jobs.publish import (
 )
 from spark_jobs.settings import Dataset, JobSettings, SourceTable
 from spark_jobs.sources import fingerprints, local_files, read_events, read_table
-from spark_jobs.steps.clean import flag
+from spark_jobs.steps.clean import Reason, flag
 from spark_jobs.steps.normalise import normalise
 from spark_jobs.steps.pseudonymise import pseudonymise
 from spark_jobs.steps.sort import Sorted, sort_out
@@ -95,8 +95,10 @@ def _build(settings: JobSettings, spark: SparkSession, stages: Stages) -> Path:
         if raw_counts["rows_in"] == raw_counts["outcomes_in"]:
             raise InputError(f"{dataset.events.path} is an empty table; give one with rows")
     with stages("cleaning"):
-        rows = sort_out(flagged, dataset, raw_counts)
-        checks = _judge(rows, settings)
+        rows = sort_out(flagged.drop(Event.UNREADABLE), dataset, raw_counts)
+        has_unreadable = Reason.UNREADABLE_NUMBER in rows.quarantined
+        unreadable = gate.unreadable_columns(flagged) if has_unreadable else []
+        checks = _judge(rows, settings, unreadable=unreadable)
     with stages("indexing"):
         cuts = _cuts(settings, rows)
         indexed = index_events(
@@ -193,14 +195,18 @@ def _attributes(
     return item_table, user_table
 
 
-def _judge(rows: Sorted, settings: JobSettings) -> list[gate.Check]:
+def _judge(rows: Sorted, settings: JobSettings, *, unreadable: list[str]) -> list[gate.Check]:
     """The gate's checks, all passed; QualityError otherwise."""
     bounds = _merged(settings.quality, settings.dataset.quality)
     thresholds = read_settings(gate.Thresholds, bounds, where="quality")
     checks = gate.judge(rows.measured, rows.quarantined, thresholds, has_time=settings.dataset.has_time)
-    gate.raise_on_failure(checks)
+    named = {name: getattr(settings.dataset.columns, name) for name in unreadable}
+    gate.raise_on_failure(checks, unreadable=named)
     if not rows.measured["rows_kept"]:
-        raise InputError(f"no row of {settings.dataset.events.path} is left after cleaning; mend the columns")
+        raise InputError(
+            f"no row of {settings.dataset.events.path} is left after cleaning; mend the columns"
+            f"{gate.shown_unreadable(named)}"
+        )
     return checks
 
 

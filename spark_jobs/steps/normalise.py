@@ -8,14 +8,15 @@ from pyspark.sql import functions as F
 
 from recsys.schema import EventType
 from spark_jobs.columns import Event
-from spark_jobs.expressions import number_column, seconds_column, text_column
+from spark_jobs.expressions import is_no_number, number_column, seconds_column, text_column
 from spark_jobs.settings import Dataset
 
 ONE_PIECE = 1.0
+UNREADABLE_JOINT = ","
 
 
 def normalise(raw: DataFrame, dataset: Dataset) -> DataFrame:
-    """Canonical columns (`Event.BARE` with the raw user id, and one `profile__` column per profile fact).
+    """Canonical columns: `Event.BARE` with the raw user id, `unreadable`, one `profile__` per profile fact.
 
     Returns carry positive quantity, price and value here. InputError for a missing column or a wrong type.
     """
@@ -32,6 +33,13 @@ def normalise(raw: DataFrame, dataset: Dataset) -> DataFrame:
             return F.lit(None).cast("double")
         return number_column(raw, expression, setting=f"columns.{name}", path=path, loose=loose)
 
+    numbers = {"quantity": named.quantity, "unit_price": named.unit_price, "value": named.value}
+    unreadable = [
+        F.when(is_no_number(raw, expression, setting=f"columns.{name}", path=path), F.lit(name))
+        for name, expression in numbers.items()
+        if expression is not None
+    ]
+
     seconds = seconds_column(raw, named.timestamp, setting="columns.timestamp", path=path, loose=loose)
     typed = raw.select(
         text("user_id", named.user_id).alias(Event.USER_ID),
@@ -43,6 +51,7 @@ def normalise(raw: DataFrame, dataset: Dataset) -> DataFrame:
         number("unit_price", named.unit_price).alias(Event.UNIT_PRICE),
         number("value", named.value).alias(Event.VALUE),
         text("text", named.text).alias(Event.TEXT),
+        F.nullif(F.concat_ws(UNREADABLE_JOINT, *unreadable), F.lit("")).alias(Event.UNREADABLE),
         *[
             text(f"profile.{name}", expression).alias(Event.PROFILE + name)
             for name, expression in named.profile.items()
@@ -61,7 +70,7 @@ def _complete_money(events: DataFrame) -> DataFrame:
     signed = events.withColumns(
         {name: unsigned(name) for name in (Event.QUANTITY, Event.UNIT_PRICE, Event.VALUE)}
     )
-    is_bare_refund = is_return & F.col(Event.VALUE).isNotNull()
+    is_bare_refund = is_return & F.col(Event.VALUE).isNotNull() & F.col(Event.UNREADABLE).isNull()
     quantity = F.coalesce(F.col(Event.QUANTITY), F.when(is_bare_refund, F.lit(ONE_PIECE)))
     pieces = signed.withColumn(Event.QUANTITY, quantity)
     value = F.coalesce(F.col(Event.VALUE), F.col(Event.QUANTITY) * F.col(Event.UNIT_PRICE))

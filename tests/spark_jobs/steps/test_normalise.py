@@ -49,6 +49,34 @@ def test_text_of_a_csv_becomes_typed_and_the_unreadable_null(spark: Any) -> None
     assertDataFrameEqual(found, expected, ignoreNullable=True)
 
 
+@pytest.mark.parametrize(
+    ("quantity", "amount", "unreadable"),
+    [
+        ("2", " 12.50 ", None),
+        ("2", "12,50", "value"),
+        (None, "", None),
+        ("many", "x", "quantity,value"),
+        ("many", "9", "quantity"),
+    ],
+)
+def test_text_that_is_no_number_is_named(
+    spark: Any, quantity: str | None, amount: str, unreadable: str | None
+) -> None:
+    raw = spark.createDataFrame(
+        [("u1", "a", "5", "return", quantity, amount)],
+        "who string, what string, moment string, kind string, n string, amount string",
+    )
+    dataset = shop.dataset(
+        Path("log.csv"),
+        events=SourceTable(path="log.csv", format="csv"),
+        columns=columns(quantity="n", value="amount"),
+    )
+    row = normalise(raw, dataset).first()
+    assert row["unreadable"] == unreadable
+    if quantity == "many":
+        assert row["quantity"] is None
+
+
 def test_price_follows_from_value_and_expressions_are_allowed(spark: Any) -> None:
     raw = spark.createDataFrame(
         [("u1", "a", 5, "purchase", 4, 600)],
