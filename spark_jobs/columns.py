@@ -16,11 +16,12 @@ class Event:
     TIMESTAMP = Column.TIMESTAMP
     ORDER_ID = "order_id"  # string
     QUANTITY = "quantity"  # float64, returns positive
-    UNIT_PRICE = "unit_price"  # float64
+    UNIT_PRICE = "unit_price"  # float64, returns positive
     VALUE = Column.VALUE  # float64, returns positive until they are matched
     TEXT = Column.TEXT
     PROFILE = "profile__"  # prefix of one string column per profile fact
 
+    UNREADABLE = "unreadable"  # names of the numbers that hold other text; null = none; gone after flagging
     REASON = Column.REASON  # why a row is not kept; null = kept
     EVENT_ID = "event_id"  # int64, names a row within one run
     RETURNED_AT = Column.RETURNED_AT

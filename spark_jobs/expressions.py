@@ -61,6 +61,15 @@ def _number_text(column: SparkColumn, kind: T.DataType) -> SparkColumn:
     return text if isinstance(kind, T.DecimalType) else F.when(~F.isnan(column), text)
 
 
+def is_no_number(frame: DataFrame, text: str, *, setting: str, path: str) -> SparkColumn:
+    """True where text stands that `number_column` cannot read; blank is no fault."""
+    column, kind = find_column(frame, text, setting=setting, path=path)
+    if not isinstance(kind, T.StringType):
+        return F.lit(False)
+    trimmed = F.trim(column)
+    return F.coalesce((trimmed != "") & trimmed.try_cast("double").isNull(), F.lit(False))
+
+
 def number_column(frame: DataFrame, text: str, *, setting: str, path: str, loose: bool) -> SparkColumn:
     """As float64. Text counts only where `loose` (CSV, JSON); what cannot be read becomes null."""
     column, kind = find_column(frame, text, setting=setting, path=path)

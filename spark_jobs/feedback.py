@@ -12,6 +12,7 @@ from spark_jobs.columns import Event
 
 ONE_PIECE = 1.0
 _ORDER_PREFIX = "outcome:"
+_SAME_MONEY = 4  # decimals that must agree: quantity x price and the money told differ in the last bits
 _IMPRESSION_TYPES = {
     Impression.POLICY_VERSION: "string",
     Impression.SLATE_ID: "string",
@@ -61,6 +62,20 @@ def outcomes_as_events(outcomes: DataFrame, *, like: Sequence[str]) -> DataFrame
 def is_outcome() -> Column:
     """True for an event that came from the feedback log."""
     return F.coalesce(F.col(Event.ORDER_ID).startswith(_ORDER_PREFIX), F.lit(False))
+
+
+def without_logged(events: DataFrame, *, has_value: bool) -> DataFrame:
+    """Clean events without the outcomes that stand in the log too: same user, item, type, second and money.
+
+    The log's row stays, which knows more. Money counts only with `has_value`; none is as good as 0.
+    """
+    money = F.round(F.coalesce(F.col(Event.VALUE), F.lit(0.0)), _SAME_MONEY) if has_value else F.lit(0.0)
+    same = [Event.USER_KEY, Event.ITEM_ID, Event.EVENT_TYPE, Event.TIMESTAMP, "money"]
+    priced = events.withColumn("money", money)
+    log, told = priced.where(~is_outcome()), priced.where(is_outcome())
+    logged = log.join(told.select(*same).distinct(), on=same, how="left_semi").select(*same)
+    fresh = told.join(logged.distinct(), on=same, how="left_anti")
+    return log.unionByName(fresh).select(*events.columns)
 
 
 def impressions_with_responses(

@@ -17,6 +17,8 @@ from pyspark.sql import functions as F
 from recsys.schema import SECONDS_PER_DAY, InputError
 from spark_jobs.columns import Event
 from spark_jobs.feedback import is_outcome
+from spark_jobs.steps.clean import Reason
+from spark_jobs.steps.normalise import UNREADABLE_JOINT
 
 DEFAULT = "default"  # in max_share_by_reason: every reason not named
 
@@ -57,13 +59,14 @@ class Check:
 
 
 def measure_raw(flagged: DataFrame) -> dict[str, float]:
-    """Counts over every row handed in (one pass): completeness and `rows_in`."""
+    """Counts over every row handed in (one pass): completeness, `rows_in` and the outcomes among them."""
 
     def filled(name: str) -> Any:
         return F.count(F.col(name)).alias(f"with_{name}")
 
     row = flagged.agg(
         F.count(F.lit(1)).alias("rows_in"),
+        F.count_if(is_outcome()).alias("outcomes_in"),
         filled(Event.USER_KEY),
         filled(Event.ITEM_ID),
         filled(Event.TIMESTAMP),
@@ -71,6 +74,13 @@ def measure_raw(flagged: DataFrame) -> dict[str, float]:
     ).first()
     assert row is not None
     return row.asDict()
+
+
+def unreadable_columns(flagged: DataFrame) -> list[str]:
+    """Names of the numbers for which rows went to the quarantine as unreadable."""
+    rows = flagged.where(F.col(Event.REASON) == Reason.UNREADABLE_NUMBER)
+    names = rows.select(F.explode(F.split(Event.UNREADABLE, UNREADABLE_JOINT)).alias("name")).distinct()
+    return sorted(row["name"] for row in names.collect())
 
 
 def measure_kept(kept: DataFrame) -> dict[str, float]:
@@ -102,7 +112,7 @@ def judge(
         "min_item_share": measured[f"with_{Event.ITEM_ID}"] / rows_in,
         "min_timestamp_share": measured[f"with_{Event.TIMESTAMP}"] / rows_in,
         "min_text_share": measured["with_text"] / rows_kept,
-        "max_duplicate_share": measured["duplicates"] / rows_in,
+        "max_duplicate_share": (measured["duplicates"] - measured["outcomes_in_log"]) / rows_in,
         "max_quarantined_share": sum(quarantined.values()) / rows_in,
         "max_unit_price": measured.get("max_unit_price", 0.0),
         "max_quantity": measured.get("max_quantity", 0.0),
@@ -122,8 +132,11 @@ def judge(
     return checks
 
 
-def raise_on_failure(checks: Iterable[Check]) -> None:
-    """QualityError that names every failed check with its value and threshold."""
+def raise_on_failure(checks: Iterable[Check], *, unreadable: Mapping[str, str]) -> None:
+    """QualityError that names every failed check with its value and threshold.
+
+    `unreadable`: columns with text where a number belongs, by name, as the YAML writes them.
+    """
     failed = [check for check in checks if not check.passed]
     if failed:
         shown = "; ".join(
@@ -131,8 +144,19 @@ def raise_on_failure(checks: Iterable[Check]) -> None:
         )
         raise QualityError(
             f"quality gate failed, nothing was published ({shown}); mend the data, or the thresholds of"
-            " conf/quality if they are wrong"
+            f" conf/quality if they are wrong{shown_unreadable(unreadable)}"
         )
+
+
+def shown_unreadable(columns: Mapping[str, str]) -> str:
+    """What to do about unreadable numbers, to end a line with; empty where there are none."""
+    if not columns:
+        return ""
+    named = ", ".join(f"columns.{name} ({text})" for name, text in columns.items())
+    return (
+        f"; numbers that cannot be read stand in {named}: write 12.50, or turn them in the YAML,"
+        " as replace(amount, ',', '.') does with a decimal comma"
+    )
 
 
 def report(

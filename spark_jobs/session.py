@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pyspark.sql import DataFrame, SparkSession
 
 from recsys.schema import InputError
-from spark_jobs.java import OLDEST_JAVA, choose_java
+from spark_jobs.java import REMEDY, choose_java
 from spark_jobs.settings import SparkSettings
 
 # 64-byte blocks in hex: the padded pseudonym key, kept out of plans, logs and the web page.
@@ -76,8 +76,8 @@ def _quiet_java() -> Iterator[None]:
             scratch.seek(0)
             lines = scratch.read().decode(errors="replace").strip().splitlines()
             raise InputError(
-                f"Spark did not start ({_cause(lines) or type(error).__name__}); see that Java {OLDEST_JAVA}+"
-                " runs here and that spark.master, spark.driver_memory and spark.java_options suit it"
+                f"Spark did not start ({_cause(lines) or type(error).__name__}); see that spark.master,"
+                f" spark.driver_memory and spark.java_options suit this machine, else {REMEDY}"
             ) from error
         finally:
             os.dup2(screen, 2)

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import glob
+import gzip
 import hashlib
+import re
 from collections.abc import Iterable
+from functools import reduce
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from py4j.protocol import Py4JError
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
+from pyspark.sql import types as T
 
 from recsys.schema import InputError
 from spark_jobs.expressions import find_column
 from spark_jobs.settings import Dataset, SourceTable
 
 HASHED_BYTES_LIMIT = 20 * 2**30
+HEADER_BYTES_LIMIT = 2**20
+CORRUPT_OPTION, CORRUPT = "columnNameOfCorruptRecord", "_corrupt_record"  # Spark's names
 
 
 def read_table(spark: SparkSession, source: SourceTable) -> DataFrame:
@@ -27,13 +34,91 @@ def read_table(spark: SparkSession, source: SourceTable) -> DataFrame:
             f"{source.path} does not exist or is an empty folder; mend the path in the data set's YAML"
         )
     try:
-        reader = spark.read.options(**{key: str(value) for key, value in source.options.items()})
-        frame = reader.format(source.format).load(source.path)
-        columns = frame.columns
-    except (PySparkException, Py4JError) as error:
+        parts = _parts(spark, source)
+    except (PySparkException, Py4JError, OSError, EOFError) as error:
         raise InputError(explain(error, source)) from None
-    if not columns:
+    if not parts:
         raise InputError(f"{source.path} is an empty table; give one with rows")
+    _check_readable(parts, source)
+    _check_same_columns(parts)
+    return reduce(DataFrame.unionByName, [_with_computed(frame, source) for frame in parts.values()])
+
+
+def _parts(spark: SparkSession, source: SourceTable) -> dict[str, DataFrame]:
+    """The table by the name of a file that shows its columns: one part, or one for each header of CSV files.
+
+    Spark takes one file's header for all and reads the others by position, so each header is read on its own.
+    """
+    options = {key.lower(): str(value) for key, value in source.options.items()}
+    by_header = source.format == "csv" and options.get("header", "").lower() == "true"
+    if by_header and not _is_local(source.path):
+        options.setdefault("enforceschema", "false")  # another order of columns is an error, not a swap
+
+    def load(paths: str | list[str], **more: str) -> DataFrame:
+        return spark.read.options(**(more | options)).format(source.format).load(paths)
+
+    whole = load(source.path)
+    groups: dict[bytes, list[str]] = {}
+    if by_header and _is_local(source.path):
+        for file in sorted(unquote(urlsplit(uri).path) for uri in whole.inputFiles()):
+            header = file.encode() if {"comment", "multiline"} & set(options) else _first_line(Path(file))
+            groups.setdefault(header, []).append(file)
+    if len(groups) < 2:
+        return {source.path: whole} if whole.columns else {}
+    folder = source.path.removeprefix("file://")
+    base = {"basepath": folder} if Path(folder).is_dir() else {}  # keeps the columns of day=... folders
+    frames = {files[0]: load([_escaped(file) for file in files], **base) for files in groups.values()}
+    return {file: frame for file, frame in frames.items() if frame.columns}
+
+
+def _first_line(file: Path) -> bytes:
+    """The first line with text; b"" where there is none."""
+    with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as lines:
+        return next(
+            (line.strip() for line in iter(lambda: lines.readline(HEADER_BYTES_LIMIT), b"") if line.strip()),
+            b"",
+        )
+
+
+def _escaped(file: str) -> str:
+    """The file's name, not taken for a pattern."""
+    return re.sub(r"([\\*?\[\]{}])", r"\\\1", file)
+
+
+def _check_same_columns(parts: dict[str, DataFrame]) -> None:
+    """InputError where a file lacks a column that another one has, or has it with a type that is no match."""
+    kinds = {
+        file: {part.name.lower(): part.dataType for part in frame.schema} for file, frame in parts.items()
+    }
+    fullest = max(kinds, key=lambda file: len(kinds[file]))
+    for file, kind in kinds.items():
+        for with_it, without in ((fullest, file), (file, fullest)):
+            missing = sorted(kinds[with_it].keys() - kinds[without].keys())
+            if missing:
+                raise InputError(
+                    f"{without} has no column {missing[0]!r} and {with_it} has one; give all files of a table"
+                    " the same columns, in any order"
+                )
+        for name, first in kinds[fullest].items():
+            are_numbers = all(isinstance(one, T.NumericType) for one in (kind[name], first))
+            if kind[name] != first and not are_numbers:
+                raise InputError(
+                    f"column {name!r} is {first.simpleString()} in {fullest} and"
+                    f" {kind[name].simpleString()} in {file}; leave inferSchema out of the options"
+                )
+
+
+def _check_readable(parts: dict[str, DataFrame], source: SourceTable) -> None:
+    """InputError where a file of JSON lines has no line that is an object: Spark finds faults only."""
+    faults = next((str(v) for k, v in source.options.items() if k.lower() == CORRUPT_OPTION.lower()), CORRUPT)
+    if source.format == "json" and any(frame.columns == [faults] for frame in parts.values()):
+        raise InputError(
+            f"{source.path} cannot be read as json: no line of it is an object; write one object a line, or"
+            " set multiLine: true in its options where one object spans lines"
+        )
+
+
+def _with_computed(frame: DataFrame, source: SourceTable) -> DataFrame:
     added = {
         name: find_column(frame, text, setting=f"computed.{name}", path=source.path)[0]
         for name, text in source.computed.items()

@@ -22,6 +22,7 @@ class Reason:
     IN_THE_FUTURE = "in_the_future"
     UNKNOWN_EVENT_TYPE = "unknown_event_type"
     NOT_AN_ITEM = "not_an_item"
+    UNREADABLE_NUMBER = "unreadable_number"
     MISSING_QUANTITY = "missing_quantity"
     ZERO_QUANTITY = "zero_quantity"
     NEGATIVE_QUANTITY = "negative_quantity"
@@ -60,6 +61,7 @@ def _money_conditions(dataset: Dataset) -> dict[str, SparkColumn]:
     is_return = F.col(Event.EVENT_TYPE) == EventType.RETURN
     too_low = price < 0 if dataset.cleaning.allow_zero_price else price <= 0
     return {
+        Reason.UNREADABLE_NUMBER: has_money & F.col(Event.UNREADABLE).isNotNull(),
         Reason.MISSING_QUANTITY: has_money & quantity.isNull(),
         Reason.ZERO_QUANTITY: has_money & (quantity == 0),
         Reason.NEGATIVE_QUANTITY: has_money & ~is_return & (quantity < 0),

@@ -8,16 +8,17 @@ from pyspark.sql import functions as F
 
 from recsys.schema import EventType
 from spark_jobs.columns import Event
-from spark_jobs.expressions import number_column, seconds_column, text_column
+from spark_jobs.expressions import is_no_number, number_column, seconds_column, text_column
 from spark_jobs.settings import Dataset
 
 ONE_PIECE = 1.0
+UNREADABLE_JOINT = ","
 
 
 def normalise(raw: DataFrame, dataset: Dataset) -> DataFrame:
-    """Canonical columns (`Event.BARE` with the raw user id, and one `profile__` column per profile fact).
+    """Canonical columns: `Event.BARE` with the raw user id, `unreadable`, one `profile__` per profile fact.
 
-    Returns carry positive quantity and value here. Raises InputError for a missing column or a wrong type.
+    Returns carry positive quantity, price and value here. InputError for a missing column or a wrong type.
     """
     named, path = dataset.columns, dataset.events.path
     loose = dataset.events.format != "parquet"
@@ -32,6 +33,13 @@ def normalise(raw: DataFrame, dataset: Dataset) -> DataFrame:
             return F.lit(None).cast("double")
         return number_column(raw, expression, setting=f"columns.{name}", path=path, loose=loose)
 
+    numbers = {"quantity": named.quantity, "unit_price": named.unit_price, "value": named.value}
+    unreadable = [
+        F.when(is_no_number(raw, expression, setting=f"columns.{name}", path=path), F.lit(name))
+        for name, expression in numbers.items()
+        if expression is not None
+    ]
+
     seconds = seconds_column(raw, named.timestamp, setting="columns.timestamp", path=path, loose=loose)
     typed = raw.select(
         text("user_id", named.user_id).alias(Event.USER_ID),
@@ -43,6 +51,7 @@ def normalise(raw: DataFrame, dataset: Dataset) -> DataFrame:
         number("unit_price", named.unit_price).alias(Event.UNIT_PRICE),
         number("value", named.value).alias(Event.VALUE),
         text("text", named.text).alias(Event.TEXT),
+        F.nullif(F.concat_ws(UNREADABLE_JOINT, *unreadable), F.lit("")).alias(Event.UNREADABLE),
         *[
             text(f"profile.{name}", expression).alias(Event.PROFILE + name)
             for name, expression in named.profile.items()
@@ -52,14 +61,18 @@ def normalise(raw: DataFrame, dataset: Dataset) -> DataFrame:
 
 
 def _complete_money(events: DataFrame) -> DataFrame:
-    """Value from quantity and price or the other way round; returns made positive."""
+    """Value from quantity and price or the other way round; returns positive, one piece if none is told."""
     is_return = F.col(Event.EVENT_TYPE) == EventType.RETURN
+
+    def unsigned(name: str) -> SparkColumn:
+        return F.when(is_return, F.abs(name)).otherwise(F.col(name))
+
+    signed = events.withColumns(
+        {name: unsigned(name) for name in (Event.QUANTITY, Event.UNIT_PRICE, Event.VALUE)}
+    )
+    is_bare_refund = is_return & F.col(Event.VALUE).isNotNull() & F.col(Event.UNREADABLE).isNull()
+    quantity = F.coalesce(F.col(Event.QUANTITY), F.when(is_bare_refund, F.lit(ONE_PIECE)))
+    pieces = signed.withColumn(Event.QUANTITY, quantity)
     value = F.coalesce(F.col(Event.VALUE), F.col(Event.QUANTITY) * F.col(Event.UNIT_PRICE))
     price = F.coalesce(F.col(Event.UNIT_PRICE), F.try_divide(F.col(Event.VALUE), F.col(Event.QUANTITY)))
-    return events.withColumns(
-        {
-            Event.VALUE: F.when(is_return, F.abs(value)).otherwise(value),
-            Event.UNIT_PRICE: price,
-            Event.QUANTITY: F.when(is_return, F.abs(Event.QUANTITY)).otherwise(F.col(Event.QUANTITY)),
-        }
-    )
+    return pieces.withColumns({Event.VALUE: value, Event.UNIT_PRICE: price})

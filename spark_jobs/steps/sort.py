@@ -9,6 +9,7 @@ from pyspark.sql import functions as F
 
 from spark_jobs import gate
 from spark_jobs.columns import Event
+from spark_jobs.feedback import without_logged
 from spark_jobs.session import pin
 from spark_jobs.settings import Dataset
 from spark_jobs.steps.duplicates import deduplicate
@@ -28,20 +29,26 @@ class Sorted:
 
 
 def sort_out(flagged: DataFrame, dataset: Dataset, raw_counts: dict[str, float]) -> Sorted:
-    """Deduplicate and match returns; raises RuntimeError if rows in are not kept + quarantined + duplicates.
+    """Deduplicate, drop outcomes that the log tells too, and match returns.
 
+    RuntimeError if rows in are not kept + quarantined + duplicates.
     `flagged`: from `clean.flag`; `raw_counts`: from `gate.measure_raw` of the same rows.
     """
     ties = tie_columns(dataset.tie_key, [name for name in flagged.columns if name != Event.REASON])
     unique = pin(deduplicate(flagged.where(F.col(Event.REASON).isNull())))
+    num_unique = unique.count()
+    if raw_counts["outcomes_in"]:
+        unique = pin(without_logged(unique, has_value=dataset.has_value))
+    num_new = unique.count()
     matched = pin(match_returns(unique, ties) if dataset.has_value else keep_without_matching(unique))
     is_kept = F.col(Event.REASON).isNull()
     kept = matched.where(is_kept).drop(Event.REASON)
     orphans = matched.where(~is_kept).select(*flagged.columns)
     quarantine = flagged.where(~is_kept).unionByName(orphans)
     quarantined = {row[0]: row[1] for row in quarantine.groupBy(Event.REASON).count().collect()}
-    duplicates = int(raw_counts["rows_clean"]) - unique.count()
-    measured = raw_counts | gate.measure_kept(kept) | {"duplicates": duplicates}
+    duplicates = int(raw_counts["rows_clean"]) - num_new
+    counts = {"duplicates": duplicates, "outcomes_in_log": num_unique - num_new}
+    measured = raw_counts | gate.measure_kept(kept) | counts
     gate.check_accounting(
         rows_in=int(measured["rows_in"]),
         rows_kept=int(measured["rows_kept"]),

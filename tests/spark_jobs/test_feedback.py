@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from recsys.schema import Impression, InputError, Response
-from spark_jobs.feedback import impressions_with_responses, outcomes_as_events
+from spark_jobs.feedback import impressions_with_responses, outcomes_as_events, without_logged
 
 LOG = (
     "outcome_id string, user_key string, item_id string, event_type string, timestamp long, value double,"
@@ -34,6 +34,37 @@ def test_one_event_per_outcome(spark: Any) -> None:
         ("k", "a", "purchase", 5, "outcome:o1", 1.0, 2.5, 2.5, None),
         ("k", "a", "return", 6, "outcome:o2", 1.0, 2.5, 2.5, None),
     ]
+
+
+EVENTS = (
+    "user_key string, item_id string, event_type string, timestamp long, order_id string, quantity double,"
+    " unit_price double, value double, text string"
+)
+
+
+def event(order: str | None, value: float | None, **other: Any) -> tuple[Any, ...]:
+    named = {"user": "k", "item": "a", "kind": "purchase", "timestamp": 5} | other
+    return (*named.values(), order, 1.0, value, value, None)
+
+
+@pytest.mark.parametrize(
+    ("has_value", "left"), [(True, ["o3", "o4", "o5", "o6", "o7"]), (False, ["o4", "o5", "o6", "o7"])]
+)
+def test_outcomes_that_the_log_tells_too_are_dropped(spark: Any, has_value: bool, left: list[str]) -> None:
+    log = [event("A1", 0.1 * 3), event("A2", 0.3), event(None, 0.0, kind="view")]
+    told = [
+        event("outcome:o1", 0.3),
+        event("outcome:o2", None, kind="view"),
+        event("outcome:o3", 0.31),
+        event("outcome:o4", 0.3, user="other"),
+        event("outcome:o5", 0.3, item="b"),
+        event("outcome:o6", 0.3, kind="return"),
+        event("outcome:o7", 0.3, timestamp=6),
+    ]
+    found = without_logged(spark.createDataFrame([*log, *told], EVENTS), has_value=has_value)
+    orders = sorted(row["order_id"] or "" for row in found.collect())
+    assert orders == ["", "A1", "A2", *[f"outcome:{name}" for name in left]]
+    assert found.columns == [part.split()[0] for part in EVENTS.split(",")]
 
 
 def test_a_log_without_a_column_is_refused(spark: Any) -> None:

