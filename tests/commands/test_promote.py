@@ -31,6 +31,7 @@ class Figures:
     table_version: str = "tables-1"
     split_hash: str = "split-1"
     user_index_U: np.ndarray = field(default_factory=lambda: np.arange(1, 201))
+    horizon_days: None = None
     spend_actual_U: None = None
     spend_predicted_U: None = None
 
