@@ -30,7 +30,7 @@ def check_origin(path: Path, dataset: str) -> None:
 
 
 def check_known(impressions: pa.Table, tables_dir: Path, *, source: str) -> None:
-    """InputError where the newest tables know none of the users or none of the items; tables may be missing."""
+    """InputError where the newest tables know no user or no item of it; tables may be missing."""
     for column, folder in (
         (Impression.USER_KEY, tables_dir / Table.HISTORIES),
         (Impression.ITEM_ID, tables_dir / Table.ITEM_FEATURES),

@@ -17,9 +17,9 @@ from recsys.schema import Column, FeedbackTable, Impression, Outcome, Table
 
 HEADER = "outcome_id,user_id,item_id,event_type,timestamp,value,slate_id\n"
 ROWS = "o1,12346,85123A,purchase,1300000000,15.3,s1\no2,Zoë,85123A,view,1300000060,,\n"
-# printf '%s' 12346 | openssl dgst -sha256 -hmac pepper, and the same for Zoë
-ANN = "490993b44714c2d1036782e13bc42e0c194c9513403471cb98450413aedae393"
-ZOE = "0a42a9de2203469822652857d20e8669504ef315367558d2118c55de134848cf"
+# printf '%s' 12346 | openssl dgst -sha256 -hmac 'salt and pepper and mace', and the same for Zoë
+ANN = "682c8f2c546c693d057c72c2577afdc3fb82c38c7a757a9c0d092acef28757af"
+ZOE = "e0c8dc98b3b3828f1c2b589d5d8b4d004fb8d2a8169414b8a90961c9dda8a22b"
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "conf" / "dataset" / "toy.yaml").write_text("name: toy\nevent_types: [view, purchase]\n")
     (tmp_path / "outcomes.csv").write_text(HEADER + ROWS, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("RECSYS_HMAC_KEY", "pepper")
+    monkeypatch.setenv("RECSYS_HMAC_KEY", "salt and pepper and mace")
     monkeypatch.delenv("RECSYS_HMAC_KEY_VERSION", raising=False)
     return tmp_path
 
