@@ -26,6 +26,7 @@ from recsys.evaluation.ranking import (
 from recsys.evaluation.scoring import ScoredUsers, item_vectors, score_users
 from recsys.evaluation.value import Estimates, ValueResult, value_figures, watched_horizon
 from recsys.evaluation.views import ranking_views, seen_and_targets
+from recsys.report import names
 from recsys.schema import InputError
 
 
@@ -185,7 +186,8 @@ def _verdicts(figures: dict[str, Figure], horizons_days: list[int]) -> list[dict
             f"[{difference['low']:+.4f}, {difference['high']:+.4f}]"
         )
         met = bool((difference["low"] or 0.0) > 0)
-        verdicts.append({"claim": f"{label}: above {best.replace('_', ' ')}", "met": met, "detail": detail})
+        claim = f"{label}: above {names.model_in_text(best)}"
+        verdicts.append({"claim": claim, "met": met, "detail": detail})
     return verdicts
 
 

@@ -31,7 +31,28 @@ def gini(own: float | None, past: float | None, difference: dict[str, Any]) -> d
 def test_no_claim_is_made_where_nobody_spent_more_than_another() -> None:
     (claim,) = evaluate._verdicts(gini(0.5, 0.4, figure(0.1, 0.05, 0.15)), [7, 30])
     assert claim["met"]
+    assert claim["claim"] == "Gini of 30-day spend: above past spend"
     assert evaluate._verdicts(gini(None, None, figure(None)), [7, 30]) == []
+
+
+@pytest.mark.parametrize(
+    ("baseline", "words"),
+    [
+        ("ease", "EASE"),
+        ("item_knn", "item-kNN"),
+        ("repeat_purchase", "repeat purchases"),
+        ("most_popular_30d", "most popular, 30 days"),
+    ],
+)
+def test_a_claim_names_the_baseline_as_the_tables_do(baseline: str, words: str) -> None:
+    name = "ranking/all/ndcg@10"
+    figures = {
+        f"{name}/aurm": figure(0.5),
+        f"{name}/{baseline}": figure(0.4),
+        f"{name}/aurm_minus_{baseline}": figure(0.1, 0.05, 0.15),
+    }
+    (claim,) = evaluate._verdicts(figures, [])
+    assert claim["claim"] == f"NDCG@10 over all items: above {words}"
 
 
 def test_of_two_bundles_the_one_that_cannot_be_scored_is_named(
