@@ -42,6 +42,10 @@ _DAMAGE = (
 )
 
 
+class _DamagedError(InputError):
+    """Says already which file it is, and what to do."""
+
+
 @dataclass(frozen=True)
 class Bundle:
     """scaler: mean and std of the cut features; trained_on: dataset, table version, split hash, fit_until and
@@ -142,6 +146,8 @@ def load_bundle(path: str | Path) -> Bundle:
         )
     try:
         return _read(path, content)
+    except _DamagedError:
+        raise
     except _DAMAGE as error:
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         raise InputError(f"{path} is damaged ({reason}); copy the bundle again or retrain") from error
@@ -151,10 +157,10 @@ def _read(path: Path, content: dict[str, Any]) -> Bundle:
     """What is within may be damaged in any way: bundles from before the digests are only read."""
     digest = content.pop("digest", None)
     if digest is not None and digest != _digest_of(content):
-        raise InputError(f"{path / _BUNDLE} is damaged; copy the bundle again")
+        raise _DamagedError(f"{path / _BUNDLE} is damaged; copy the bundle again or retrain")
     for name, expected in sorted({**content["shards"], **content.get("files", {})}.items()):
         if not (path / name).is_file() or _digest(path / name) != expected:
-            raise InputError(f"{path / name} is missing or damaged; copy the bundle again")
+            raise _DamagedError(f"{path / name} is missing or damaged; copy the bundle again or retrain")
     weights: dict[str, torch.Tensor] = {}
     model = UserModel(_config(content["model"]))
     table, num_rows = model.state_dict()[_ID_TABLE], 0

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 import functools
 import os
 import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from recsys.schema import InputError
 from recsys.warning import leave_when_warned
@@ -74,7 +75,7 @@ def _one_line_errors(*, with_trace: bool) -> Iterator[None]:
             raise
         if isinstance(error.__cause__, InputError):  # a part that Hydra builds refused its settings
             fail(" ".join(str(error.__cause__).split()))
-        fail(_first_sentences(error))
+        fail(_unknown_setting(error) or _first_sentences(error))
     except OSError as error:
         if error.errno is None:
             raise
@@ -91,10 +92,51 @@ def _output_dir() -> str:
     return str(Path(HydraConfig.get().run.dir).resolve())
 
 
+def _unknown_setting(error: Exception) -> str | None:
+    """What to say of an override whose key the settings do not have, if that is the error."""
+    cause, named = error.__cause__, re.match(r"Could not override '(.+)'", str(error))
+    parent = getattr(cause, "parent_node", None)
+    if named is None or parent is None or not hasattr(parent, "keys"):
+        return None
+    key, full_key = str(getattr(cause, "key", "")), str(getattr(cause, "full_key", ""))
+    group = full_key.removesuffix(key)
+    known = [str(name) for name in parent if name != "hydra" and not str(name).startswith("_")]
+    near = difflib.get_close_matches(key, known, n=1)
+    if near:
+        said = f"{named[1]} is not a setting; did you mean {group}{near[0]}"
+    elif known:
+        said = f"{named[1]} is not a setting; known are {', '.join(group + name for name in known)}"
+    else:
+        said = f"{named[1]} is not a setting; {group.rstrip('.')} takes a value and has no settings within"
+    if group and known:  # of a data set or a trainer, not all that can be set is written down
+        said += f", or +{named[1]} for one that its file leaves out"
+    return said + ("?" if near else "")
+
+
 def _first_sentences(error: Exception) -> str:
     """What Hydra says of a setting, on one line, without its search path and its types."""
     said = re.split(r"\n\s*(?:Config search path|full_key|object_type|See https)\b", str(error))[0]
     return " ".join(said.replace(":\n\t", ": ").replace("\n\t", ", ").split())
+
+
+def _options_first(arguments: list[str]) -> list[str]:
+    """The same command line with its overrides together at the end, as Hydra's parser needs them.
+
+    An option that does not exist is one line on stderr and exit code 2.
+    """
+    from hydra._internal.utils import get_args_parser
+
+    def refuse(message: str) -> NoReturn:
+        fail(f"{message}; --help shows what there is")
+        raise AssertionError
+
+    parser = get_args_parser()
+    parser.error = refuse  # type: ignore[method-assign]
+    overrides: list[str] = parser.parse_intermixed_args(arguments[1:]).overrides
+    options = list(reversed(arguments))
+    for override in reversed(overrides):
+        options.remove(override)
+    return [*reversed(options), *overrides]
 
 
 def hydra_command(config_name: str) -> Callable[[Callable[[Any], Any]], Callable[[], None]]:
@@ -115,6 +157,7 @@ def hydra_command(config_name: str) -> Callable[[Callable[[Any], Any]], Callable
                 with _one_line_errors(with_trace=with_trace), _whole_command_line():
                     return task(cfg)
 
+            sys.argv = _options_first(sys.argv)
             app = hydra.main(version_base="1.3", config_path=conf_dir(), config_name=config_name)(guarded)
             with _one_line_errors(with_trace=with_trace), _hydra_raises():
                 app()

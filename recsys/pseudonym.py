@@ -3,6 +3,7 @@
 The key is the UTF-8 text of `RECSYS_HMAC_KEY`, else the content of the file that `RECSYS_HMAC_KEY_FILE` names
 (white space at its ends stripped), else the marked demo key, which protects nobody. Its version is
 `RECSYS_HMAC_KEY_VERSION`, else derived from the secret, so that tables made under two keys can be told apart.
+Versions are published with the tables: deriving one costs time and memory, so that guessing secrets does too.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ KEY_VERSION_VARIABLE = "RECSYS_HMAC_KEY_VERSION"
 DEMO_SECRET = b"recsys-demo-key-not-secret"
 DEMO_VERSION = "demo-1"
 
+MIN_SECRET_BYTES = 16
+
 
 @dataclass(frozen=True)
 class Key:
@@ -36,13 +39,13 @@ def load_key(environment: Mapping[str, str] | None = None) -> Key:
     """The key by the rule in this file's head; `environment` defaults to the process's own.
 
     Raises InputError where a key is named but empty or unreadable: falling back to the demo key then would
-    publish pseudonyms that anybody can reverse.
+    publish pseudonyms that anybody can reverse. So would a short key, which is refused as well.
     """
     environment = os.environ if environment is None else environment
     secret = _secret(environment)
     if secret is None:
         return Key(secret=DEMO_SECRET, version=DEMO_VERSION, is_demo=True)
-    version = environment.get(KEY_VERSION_VARIABLE) or hashlib.sha256(b"version:" + secret).hexdigest()[:8]
+    version = environment.get(KEY_VERSION_VARIABLE) or _version(secret)
     return Key(secret=secret, version=version, is_demo=False)
 
 
@@ -51,12 +54,27 @@ def pseudonym(user_id: str, key: Key) -> str:
     return hmac.digest(key.secret, user_id.encode("utf-8"), "sha256").hex()
 
 
+def _version(secret: bytes) -> str:
+    """8 hex digits of scrypt (RFC 7914) over a fixed label."""
+    work = {"n": 2**15, "r": 8, "p": 1, "maxmem": 2**26}
+    return hashlib.scrypt(secret, salt=b"recsys key version", dklen=4, **work).hex()
+
+
+def _check_length(secret: bytes, variable: str) -> None:
+    if len(secret.strip()) < MIN_SECRET_BYTES:
+        raise InputError(
+            f"the key of {variable} has fewer than {MIN_SECRET_BYTES} bytes and could be guessed; "
+            "make one with `openssl rand -hex 32`"
+        )
+
+
 def _secret(environment: Mapping[str, str]) -> bytes | None:
     """The secret's bytes, or None where neither variable is set."""
     if KEY_VARIABLE in environment:
         secret = environment[KEY_VARIABLE].encode("utf-8")
         if not secret.strip():
             raise InputError(f"{KEY_VARIABLE} is empty; set it to the secret or unset it")
+        _check_length(secret, KEY_VARIABLE)
         return secret
     if KEY_FILE_VARIABLE not in environment:
         return None
@@ -69,4 +87,5 @@ def _secret(environment: Mapping[str, str]) -> bytes | None:
         raise InputError(f"{KEY_FILE_VARIABLE} names {path!r}: {reason}; point it at the key file") from None
     if not secret:
         raise InputError(f"{KEY_FILE_VARIABLE} names {path!r}, which is empty; put the secret into it")
+    _check_length(secret, KEY_FILE_VARIABLE)
     return secret

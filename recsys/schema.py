@@ -219,4 +219,5 @@ class FeedbackTable:
     OUTCOMES = "outcomes"
     IMPRESSIONS = "impressions"
 
+    DATASET = b"recsys.dataset"  # in the Parquet metadata of what `recommend` writes: the data set it is of
     KEY_VERSION = b"recsys.key_version"  # in each file's Parquet metadata: the key its pseudonyms are under

@@ -141,8 +141,9 @@ def test_every_file_has_a_digest(saved: Path, name: str, content: bytes | None) 
     (saved / name).unlink()
     if content is not None:
         (saved / name).write_bytes(content)
-    with pytest.raises(InputError, match=rf"{name} is missing or damaged; copy the bundle again"):
+    with pytest.raises(InputError, match=rf"{name} is missing or damaged; copy the bundle again") as caught:
         load_bundle(saved)
+    assert str(caught.value).count("copy the bundle again") == 1
 
 
 def test_a_changed_setting_is_damage(saved: Path) -> None:

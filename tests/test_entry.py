@@ -49,6 +49,15 @@ def test_a_task_gets_the_composed_settings(run: Run) -> None:
     assert seen == ["mine"]
 
 
+def test_overrides_may_stand_on_both_sides_of_an_option(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "mine" / "dataset").mkdir(parents=True)
+    (tmp_path / "mine" / "dataset" / "shop.yaml").write_text("name: shop\n")
+    seen: list[tuple[str, str]] = []
+    arguments = ["bundle=x", "--config-dir", "mine", "dataset=shop"]
+    assert run(*arguments, task=lambda cfg: seen.append((cfg.bundle, cfg.dataset.name))) == (0, "")
+    assert seen == [("x", "shop")]
+
+
 def test_an_input_error_is_one_line(run: Run) -> None:
     code, said = run(task=raises(InputError("tables/x is\n  missing; build it")))
     assert (code, said) == (2, "error: tables/x is missing; build it\n")
@@ -64,8 +73,15 @@ def test_a_full_disk_is_one_line_that_names_the_file(run: Run) -> None:
 @pytest.mark.parametrize(
     ("arguments", "config", "words"),
     [
-        (["bundel=x"], "evaluate", ["bundel", "+bundel=x"]),
-        (["data.samples.length=3"], "train", ["data.samples.length"]),
+        (["bundel=x"], "evaluate", ["bundel is not a setting; did you mean bundle?"]),
+        (
+            ["data.samples.length=3"],
+            "train",
+            ["did you mean data.samples.max_length, or +data.samples.length for one that its file leaves"],
+        ),
+        (["nope.x=1"], "train", ["nope.x is not a setting; known are", "warm_start"]),
+        (["name.x=1"], "train", ["name.x is not a setting; name takes a value"]),
+        (["bundle=x", "--nope"], "evaluate", ["unrecognized arguments: --nope; --help shows"]),
         (["model=huge"], "train", ["model/huge", "tiny"]),
         (["experiment=nope"], "train", ["experiment/nope", "demo"]),
         (["dataset=nope"], "spark_jobs", ["dataset/nope", "online_retail"]),

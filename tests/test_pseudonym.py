@@ -21,24 +21,34 @@ def test_pseudonyms_are_hmac_sha256() -> None:
 
 
 def test_the_environment_comes_before_the_file_and_the_file_before_the_demo_key(tmp_path: Path) -> None:
-    (tmp_path / "key").write_text("from file\n")
-    both = {"RECSYS_HMAC_KEY": "gewürz", "RECSYS_HMAC_KEY_FILE": str(tmp_path / "key")}
-    assert load_key(both).secret == "gewürz".encode()
+    (tmp_path / "key").write_text("from a file of keys\n")
+    both = {"RECSYS_HMAC_KEY": "gewürz und pfeffer", "RECSYS_HMAC_KEY_FILE": str(tmp_path / "key")}
+    assert load_key(both).secret == "gewürz und pfeffer".encode()
     del both["RECSYS_HMAC_KEY"]
-    assert load_key(both).secret == b"from file"
+    assert load_key(both).secret == b"from a file of keys"
     assert not load_key(both).is_demo
     assert load_key({}).is_demo
     assert load_key({}).version == "demo-1"
 
 
 def test_the_version_is_given_or_derived() -> None:
-    # printf 'version:pepper' | sha256sum
-    assert load_key({"RECSYS_HMAC_KEY": "pepper"}).version == "affe0972"
-    assert load_key({"RECSYS_HMAC_KEY": "pepper", "RECSYS_HMAC_KEY_VERSION": "2026-01"}).version == "2026-01"
+    # openssl kdf -keylen 4 -kdfopt 'pass:salt and pepper and mace' -kdfopt 'salt:recsys key version'
+    #   -kdfopt n:32768 -kdfopt r:8 -kdfopt p:1 -kdfopt maxmem_bytes:67108864 SCRYPT
+    key = {"RECSYS_HMAC_KEY": "salt and pepper and mace"}
+    assert load_key(key).version == "775eec5d"
+    assert load_key(key | {"RECSYS_HMAC_KEY_VERSION": "2026-01"}).version == "2026-01"
+
+
+@pytest.mark.parametrize("secret", ["x", "fifteen letters", "   padded with   "])
+def test_a_key_that_could_be_guessed_is_refused(tmp_path: Path, secret: str) -> None:
+    (tmp_path / "key").write_text(secret)
+    for given in ({"RECSYS_HMAC_KEY": secret}, {"RECSYS_HMAC_KEY_FILE": str(tmp_path / "key")}):
+        with pytest.raises(InputError, match="has fewer than 16 bytes and could be guessed; make one with"):
+            load_key(given)
 
 
 def test_the_secret_is_never_shown() -> None:
-    key = load_key({"RECSYS_HMAC_KEY": "pepper"})
+    key = load_key({"RECSYS_HMAC_KEY": "salt and pepper and mace"})
     assert "pepper" not in f"{key} {key!r}"
 
 

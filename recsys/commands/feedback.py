@@ -13,6 +13,7 @@ import pyarrow as pa
 from recsys.entry import hydra_command
 from recsys.policy.feedback_log import Appended, append_rows
 from recsys.policy.impressions import IMPRESSION_KEY, IMPRESSION_SCHEMA, check_impressions
+from recsys.policy.origin import check_known, check_origin
 from recsys.policy.outcomes import OUTCOME_FILE_SCHEMA, OUTCOME_KEY, check_outcomes, pseudonymised
 from recsys.policy.rows import read_rows
 from recsys.pseudonym import Key, load_key
@@ -41,11 +42,14 @@ def take_in(settings: FeedbackSettings, key: Key) -> dict[str, Appended]:
 
     Raises InputError, with no row of that file written, for a file that does not pass.
     """
-    _check_key(settings.features_dir / settings.dataset / Table.LATEST / Table.METADATA, key)
+    tables_dir = settings.features_dir / settings.dataset / Table.LATEST
+    _check_key(tables_dir / Table.METADATA, key)
     checked: dict[str, tuple[pa.Table, tuple[str, ...], Path]] = {}
     if settings.impressions is not None:
         table = read_rows(settings.impressions, IMPRESSION_SCHEMA)
+        check_origin(settings.impressions, settings.dataset)
         check_impressions(table, source=str(settings.impressions))
+        check_known(table, tables_dir, source=str(settings.impressions))
         checked[FeedbackTable.IMPRESSIONS] = (table, IMPRESSION_KEY, settings.impressions)
     if settings.outcomes is not None:
         table = read_rows(settings.outcomes, OUTCOME_FILE_SCHEMA)

@@ -101,7 +101,10 @@ def _bundle_dir(models_dir: Path, challenger: str) -> Path:
             if path.resolve().parent != models_dir.resolve():
                 raise InputError(f"{path} lies outside {models_dir}; move the bundle there first")
             return path.resolve()
-    raise InputError(f"there is no bundle {challenger!r} in {models_dir}; name one with challenger=NAME")
+    bundles = [path.parent for path in models_dir.glob("*/bundle.json") if not path.parent.is_symlink()]
+    there = ", ".join(sorted(path.name for path in bundles)) or "none yet"
+    what = f"there is no bundle {challenger!r} in {models_dir}" if challenger else "no challenger is named"
+    raise InputError(f"{what}; set challenger=NAME to a bundle of {models_dir}: {there}")
 
 
 def _stale(challenger_dir: Path, champion_dir: Path) -> str | None:
@@ -153,7 +156,7 @@ def main(cfg: Any) -> None:
         if typed.challenger:
             raise InputError("rollback=true takes no challenger; leave out one of the two")
         now, before = roll_back(models_dir)
-        print(f"champion: {now} (was {before})")
+        print(f"champion: {now}; previous: {before}, which rollback=true brings back")
         return
     from recsys.evaluation import per_user
 

@@ -105,6 +105,7 @@ def main(cfg: Any) -> None:
     from recsys.bundle import bundle_folder, load_bundle
     from recsys.data.tables import FeatureTables, resolve_tables
     from recsys.policy.impressions import impression_table
+    from recsys.policy.origin import with_origin
     from recsys.policy.slates import PolicyConfig
     from recsys.recommendation import recommend
 
@@ -134,7 +135,12 @@ def main(cfg: Any) -> None:
         timestamp=shown_at,
     )
     output = Path(settings.output_dir) if settings.output_dir else bundle.output_dir / "recommendations"
-    write_recommendations(found, impressions=impressions, output=output, show_names=settings.show_names)
+    write_recommendations(
+        found,
+        impressions=with_origin(impressions, cfg.dataset.name),
+        output=output,
+        show_names=settings.show_names,
+    )
     if found.heads is None:
         print("value parts are off: the data set has an order of events but no time and no money")
     print(f"recommendations of {len(found.user_key_U) - 1:,} users: {output.resolve()}")

@@ -24,8 +24,9 @@ from recsys.evaluation.ranking import (
     ranking_figures,
 )
 from recsys.evaluation.scoring import ScoredUsers, item_vectors, score_users
-from recsys.evaluation.value import Estimates, ValueResult, value_figures
+from recsys.evaluation.value import Estimates, ValueResult, value_figures, watched_horizon
 from recsys.evaluation.views import ranking_views, seen_and_targets
+from recsys.report import names
 from recsys.schema import InputError
 
 
@@ -185,7 +186,8 @@ def _verdicts(figures: dict[str, Figure], horizons_days: list[int]) -> list[dict
             f"[{difference['low']:+.4f}, {difference['high']:+.4f}]"
         )
         met = bool((difference["low"] or 0.0) > 0)
-        verdicts.append({"claim": f"{label}: above {best.replace('_', ' ')}", "met": met, "detail": detail})
+        claim = f"{label}: above {names.model_in_text(best)}"
+        verdicts.append({"claim": claim, "met": met, "detail": detail})
     return verdicts
 
 
@@ -198,12 +200,13 @@ class BundlePerUser:
     split_hash: str
     user_index_U: np.ndarray
     ndcg10_U: np.ndarray
+    horizon_days: int | None
     spend_actual_U: np.ndarray | None
     spend_predicted_U: np.ndarray | None
 
 
 def per_user(*, bundle_dir: Path, tables_dir: Path, cut: int, split: str = "test") -> BundlePerUser:
-    """NDCG@10 over all items and spend at the longest horizon, user by user."""
+    """NDCG@10 over all items, and spend at the longest horizon that was watched to its end, user by user."""
     tables = FeatureTables(tables_dir=tables_dir)
     bundle = load_bundle(bundle_dir)
     try:
@@ -214,15 +217,21 @@ def per_user(*, bundle_dir: Path, tables_dir: Path, cut: int, split: str = "test
     ndcg10_U = np.full(len(table.user_index), np.nan)
     ndcg10_U[evaluation.ranked.views[0].rows] = evaluation.ndcg10["all"]
     spend_UH = evaluation.estimates.spend_UH
-    actual_U = predicted_U = None
+    horizon_days = actual_U = predicted_U = None
     if spend_UH is not None and tables.has_value:
-        actual_U, predicted_U = table.spend[:, -1], spend_UH[:, -1]
+        h = watched_horizon(table, tables.horizons_days)
+        if h is None:
+            actual_U, predicted_U = np.full(len(table.user_index), np.nan), spend_UH[:, 0]
+        else:
+            horizon_days, predicted_U = tables.horizons_days[h], spend_UH[:, h]
+            actual_U = np.where(table.prefix_length > 0, table.spend[:, h], np.nan)
     return BundlePerUser(
         cut,
         tables.version,
         tables.metadata["split"]["hash"],
         table.user_index,
         ndcg10_U,
+        horizon_days,
         actual_U,
         predicted_U,
     )

@@ -36,6 +36,7 @@ def _example(
     events = range(max(first, end - 12), end)
     targets = set(view.targets.row(pick).tolist())
     ranked = evaluation.ranked.ranked[view.name][OWN_MODEL][pick, :10]
+    scores = evaluation.ranked.own_score[view.name][pick, :10]
     example: dict[str, Any] = {
         "label": f"user {letter} ({table.prefix_length[row]:,} events)",
         "history": [
@@ -47,8 +48,8 @@ def _example(
             for e in reversed(events)
         ],
         "recommendations": [
-            {"item": str(text[item]), "score": 1.0 / rank, "hit": int(item) in targets}
-            for rank, item in enumerate(ranked, start=1)
+            {"item": str(text[item]), "score": float(score), "hit": int(item) in targets}
+            for item, score in zip(ranked, scores, strict=True)
             if item
         ],
     }

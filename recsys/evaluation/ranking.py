@@ -27,17 +27,20 @@ Figure = dict[str, float | int | None]
 
 @dataclass
 class RankedViews:
-    """ranked[view][model]: (U, 50) item_index in the order of the view's rows, filled chunk by chunk."""
+    """ranked[view][model]: (U, 50) item_index in the order of the view's rows, filled chunk by chunk;
+    own_score[view]: (U, 50) logits of the model at its items."""
 
     views: list[View]
     models: list[str]
     ranked: dict[str, dict[str, np.ndarray]] = field(init=False)
+    own_score: dict[str, np.ndarray] = field(init=False)
 
     def __post_init__(self) -> None:
         self.ranked = {
             view.name: {model: np.zeros((len(view.rows), max(KS)), np.int64) for model in self.models}
             for view in self.views
         }
+        self.own_score = {view.name: np.zeros((len(view.rows), max(KS)), np.float32) for view in self.views}
 
     def add(self, model: str, rows: np.ndarray, score_BV: np.ndarray, seen: Ragged) -> None:
         """Rank a chunk's users in every view they belong to."""
@@ -52,6 +55,9 @@ class RankedViews:
                 )
                 at = np.searchsorted(view.rows, rows[inside])
                 self.ranked[view.name][model][at, : top_BK.shape[1]] = top_BK
+                if model == OWN_MODEL:
+                    score_BK = np.take_along_axis(score_BV[inside], top_BK, axis=1)
+                    self.own_score[view.name][at, : top_BK.shape[1]] = score_BK
 
 
 def rank_all(

@@ -71,7 +71,7 @@ def value_figures(
     baselines = _baselines(interactions, horizons_days, has_value=config.has_value, notes=result.notes)
 
     for h, days in enumerate(horizons_days):
-        known = users & np.isfinite(table.spend[:, h]) & (table.observed_days >= days - 1e-6)
+        known = users & _watched(table, h, days)
         if not known.any():
             continue
         if estimates.spend_UH is not None and config.has_value:
@@ -93,6 +93,21 @@ def value_figures(
     if estimates.return_UJ is not None:
         result.retention_curve = _retention_curve(table, users, estimates.return_UJ, config.bin_ends_days)
     return result
+
+
+def watched_horizon(table: CutTable, horizons_days: list[int]) -> int | None:
+    """Place of the longest horizon that every user with a history was watched through; None without one."""
+    users = table.prefix_length > 0
+    whole = [
+        h for h, days in enumerate(horizons_days) if users.any() and _watched(table, h, days)[users].all()
+    ]
+    return max(whole, key=lambda h: horizons_days[h], default=None)
+
+
+def _watched(table: CutTable, h: int, days: int) -> np.ndarray:
+    """(U,) whether the spend of this horizon is known to its end."""
+    watched: np.ndarray = np.isfinite(table.spend[:, h]) & (table.observed_days >= days - 1e-6)
+    return watched
 
 
 def _baselines(

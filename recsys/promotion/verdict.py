@@ -21,8 +21,9 @@ _NO_VALUE = (True, "value: none in this data set, not judged")
 class PerUser(Protocol):
     """One bundle's figures for every user of one cut.
 
-    `ndcg10_U` is nan for a user without targets; `spend_actual_U` is nan where the horizon was not observed
-    to its end. The two spend arrays are None where the data set has no money.
+    `ndcg10_U` is nan for a user without targets. Spend is that within `horizon_days` of the cut, the longest
+    horizon watched to its end; `spend_actual_U` is nan where it was not. The two spend arrays are None where
+    the data set has no money, `horizon_days` as well where no horizon was watched to its end.
     """
 
     @property
@@ -35,6 +36,8 @@ class PerUser(Protocol):
     def user_index_U(self) -> np.ndarray: ...
     @property
     def ndcg10_U(self) -> np.ndarray: ...
+    @property
+    def horizon_days(self) -> int | None: ...
     @property
     def spend_actual_U(self) -> np.ndarray | None: ...
     @property
@@ -97,9 +100,10 @@ def _judge_first(challenger: PerUser, rules: PromotionRules) -> list[tuple[bool,
     if predicted_U is None or actual_U is None:
         return [*outcomes, _NO_VALUE]
     observed_U = np.isfinite(actual_U)
-    if few := _too_few_observed(observed_U, rules):
+    if few := _too_few_observed(observed_U, challenger, rules):
         return [*outcomes, (False, few)]
-    return [*outcomes, _judge_bias(actual_U[observed_U], predicted_U[observed_U], None, rules)]
+    mine_U = predicted_U[observed_U]
+    return [*outcomes, _judge_bias(_over(challenger), actual_U[observed_U], mine_U, None, rules)]
 
 
 def _enough_targets(challenger: PerUser, rules: PromotionRules) -> tuple[bool, str]:
@@ -109,10 +113,18 @@ def _enough_targets(challenger: PerUser, rules: PromotionRules) -> tuple[bool, s
     return True, f"NDCG@10: {np.nanmean(challenger.ndcg10_U):.4f} over {num_users} users"
 
 
-def _too_few_observed(observed_U: np.ndarray, rules: PromotionRules) -> str | None:
+def _over(challenger: PerUser) -> str:
+    return f"over {challenger.horizon_days} days"
+
+
+def _too_few_observed(observed_U: np.ndarray, challenger: PerUser, rules: PromotionRules) -> str | None:
+    if challenger.horizon_days is None:
+        return "value: no horizon was watched to its end after the cut; judge it on newer tables"
     if (num_users := int(observed_U.sum())) >= rules.min_users:
         return None
-    return f"value: {num_users} users were observed, fewer than min_users={rules.min_users}"
+    return (
+        f"value {_over(challenger)}: {num_users} users were observed, fewer than min_users={rules.min_users}"
+    )
 
 
 def _broken_figures(challenger: PerUser) -> str | None:
@@ -166,38 +178,42 @@ def _judge_value(challenger: PerUser, champion: PerUser, rules: PromotionRules) 
             return [_NO_VALUE]
         return [(False, "value: the challenger predicts none, the champion does")]
     observed_U = np.isfinite(challenger.spend_actual_U)
-    if few := _too_few_observed(observed_U, rules):
+    if few := _too_few_observed(observed_U, challenger, rules):
         return [(False, few)]
+    over = _over(challenger)
     actual_U, mine_U = challenger.spend_actual_U[observed_U], challenger.spend_predicted_U[observed_U]
     if champion.spend_predicted_U is None:
-        return [_judge_bias(actual_U, mine_U, None, rules)]
+        return [_judge_bias(over, actual_U, mine_U, None, rules)]
     theirs_U = champion.spend_predicted_U[observed_U]
     if not np.isfinite(theirs_U).all():
-        return [_judge_bias(actual_U, mine_U, None, rules)]
-    return [_judge_gini(actual_U, mine_U, theirs_U, rules), _judge_bias(actual_U, mine_U, theirs_U, rules)]
+        return [_judge_bias(over, actual_U, mine_U, None, rules)]
+    return [
+        _judge_gini(over, actual_U, mine_U, theirs_U, rules),
+        _judge_bias(over, actual_U, mine_U, theirs_U, rules),
+    ]
 
 
 def _judge_gini(
-    actual_U: np.ndarray, mine_U: np.ndarray, theirs_U: np.ndarray, rules: PromotionRules
+    over: str, actual_U: np.ndarray, mine_U: np.ndarray, theirs_U: np.ndarray, rules: PromotionRules
 ) -> tuple[bool, str]:
     difference = paired_statistic_difference(
         normalised_gini, actual_U, mine_U, theirs_U, num_resamples=rules.num_resamples, seed=rules.seed
     )
     return difference.low >= -rules.gini_margin, (
-        f"value Gini: {normalised_gini(actual_U, mine_U):.4f} against "
+        f"value Gini {over}: {normalised_gini(actual_U, mine_U):.4f} against "
         f"{normalised_gini(actual_U, theirs_U):.4f}, difference {difference.value:+.4f} "
         f"[{difference.low:+.4f}, {difference.high:+.4f}], may lose {rules.gini_margin:.4f}"
     )
 
 
 def _judge_bias(
-    actual_U: np.ndarray, mine_U: np.ndarray, theirs_U: np.ndarray | None, rules: PromotionRules
+    over: str, actual_U: np.ndarray, mine_U: np.ndarray, theirs_U: np.ndarray | None, rules: PromotionRules
 ) -> tuple[bool, str]:
     mine = bootstrap(total_bias, actual_U, mine_U, num_resamples=rules.num_resamples, seed=rules.seed)
     theirs = None if theirs_U is None else total_bias(actual_U, theirs_U)
     limit = rules.max_abs_bias if theirs is None else max(rules.max_abs_bias, abs(theirs))
     against = "no prediction to compare with" if theirs is None else f"{theirs:+.1%}"
     return mine.low <= limit and mine.high >= -limit, (
-        f"value bias: {mine.value:+.1%} [{mine.low:+.1%}, {mine.high:+.1%}] against {against}, "
+        f"value bias {over}: {mine.value:+.1%} [{mine.low:+.1%}, {mine.high:+.1%}] against {against}, "
         f"must not lie wholly beyond {limit:.1%} (rules.max_abs_bias)"
     )

@@ -45,7 +45,7 @@ class Report:
     created_at: str
     protocol: Mapping[str, object] = field(default_factory=dict)
     figures: Mapping[str, Row] = field(default_factory=dict)
-    # name -> (step, value) pairs; names that share their last part share a plot: train/loss, val/loss
+    # name -> (step, value) pairs; those that differ in the first part share a plot: train/loss, val/loss
     training_curves: Mapping[str, Sequence[tuple[float, float]]] = field(default_factory=dict)
     # horizon in days -> rows from the lowest predicted tenth to the highest; means per person in money
     decile_tables: Mapping[int, Sequence[Row]] = field(default_factory=dict)

@@ -106,6 +106,16 @@ _SHORT_MODELS = {
     "bg_nbd_gamma_gamma": "BG/NBD+GG",
 }
 
+_CURVES = {
+    "loss": "Loss, weighted sum of its parts",
+    "items": "Loss of the next items",
+    "spend": "Loss of the spend",
+    "retention": "Loss of the time until return",
+    "conversion": "Loss of the conversion",
+    "gini": "Gini of the spend",
+    "temperature": "Temperature of the item scores",
+}
+
 _VIEWS = {
     "all": "all items",
     "not_yet_bought": "items not yet bought",
@@ -116,7 +126,8 @@ _VIEWS = {
 VIEW_MEANINGS = {
     "all": "Every item counts, bought before or not.",
     "not_yet_bought": "Only items this user had not bought before count: what repeats cannot explain.",
-    "cold_items": "Only items first seen after the cut count: nobody had bought them in training.",
+    "cold_items": "Only items first seen after the cut count: nobody had bought them in training. "
+    "They are ranked among themselves, and popularity is near zero there by construction.",
     "cold_users": "Users without any history at the cut.",
 }
 
@@ -149,11 +160,26 @@ def metric_order(name: str) -> tuple[str, int]:
 
 def stage_label(stage: str) -> str:
     """Who a training curve is about: `val` -> `validation`."""
-    return {"train": "training", "val": "validation"}.get(stage) or humanise(stage)
+    return {"train": "training", "val": "validation", "validation": "validation"}.get(stage) or humanise(
+        stage
+    )
+
+
+def curve_label(name: str) -> str:
+    """What a training curve measures: `ndcg@10/all` -> `NDCG@10, all items`."""
+    measured, _, view = name.partition("/")
+    words = _CURVES.get(measured) or metric(measured).label
+    return f"{words}, {view_label(view)}" if view else words
 
 
 def model_label(name: str) -> str:
     return _MODELS.get(name) or humanise(name)
+
+
+def model_in_text(name: str) -> str:
+    """The label inside a sentence: `EASE`, `item-kNN`, `repeat purchases`."""
+    label = model_label(name)
+    return label if label[:2].isupper() else label[:1].lower() + label[1:]
 
 
 def short_model_label(name: str) -> str:

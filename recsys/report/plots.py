@@ -56,13 +56,13 @@ def interval_plot(comparison: Comparison, *, models: Sequence[str]) -> Spec:
 
 
 def training_plots(curves: Mapping[str, Sequence[tuple[float, float]]]) -> list[tuple[str, Spec]]:
-    """(name, plot) pairs; curves that share their last part (train/loss and val/loss) share a plot."""
-    by_last: dict[str, dict[str, Sequence[tuple[float, float]]]] = {}
+    """(title, plot) pairs; curves of the same thing (train/loss and val/loss) share a plot."""
+    by_thing: dict[str, dict[str, Sequence[tuple[float, float]]]] = {}
     for name, points in curves.items():
-        stage, _, last = name.rpartition("/")
-        by_last.setdefault(last, {})[stage or last] = points
+        stage, _, thing = name.partition("/")
+        by_thing.setdefault(thing or name, {})[stage] = points
     plots = []
-    for last, stages in by_last.items():
+    for thing, stages in by_thing.items():
         traces = []
         for index, (stage, points) in enumerate(stages.items()):
             is_training = stage.startswith("train")
@@ -78,7 +78,10 @@ def training_plots(curves: Mapping[str, Sequence[tuple[float, float]]]) -> list[
                     "showlegend": len(stages) > 1,
                 }
             )
-        plots.append((names.metric(last).label, {"data": traces, "layout": _layout(x_title="step")}))
+        title = names.curve_label(thing)
+        if len(stages) == 1 and thing not in stages:  # no legend says whose it is
+            title += f", {names.stage_label(next(iter(stages)))}"
+        plots.append((title, {"data": traces, "layout": _layout(x_title="step")}))
     return plots
 
 

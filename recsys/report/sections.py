@@ -179,13 +179,13 @@ def coverage_table(rows: Sequence[Row]) -> Table:
     shares = {(row["k"], str(row["model"])): row["share"] for row in rows}
     body = [
         TableRow(
-            label=plain(k),
+            label=f"top {plain(k)}",
             hint="",
             cells=tuple(Cell(text=percent(shares.get((k, model)))) for model in models),
         )
         for k in sorted({row["k"] for row in rows})
     ]
-    return Table(title="", header=("k", *map(names.model_label, models)), rows=tuple(body))
+    return Table(title="", header=("List", *map(names.model_label, models)), rows=tuple(body))
 
 
 def example_people(report: Report) -> list[dict[str, Any]]:

@@ -6,18 +6,20 @@ import json
 import sys
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from recsys.commands.feedback import main
 from recsys.policy.impressions import IMPRESSION_SCHEMA
-from recsys.schema import FeedbackTable, Impression, Outcome
+from recsys.policy.origin import with_origin
+from recsys.schema import Column, FeedbackTable, Impression, Outcome, Table
 
 HEADER = "outcome_id,user_id,item_id,event_type,timestamp,value,slate_id\n"
 ROWS = "o1,12346,85123A,purchase,1300000000,15.3,s1\no2,Zoë,85123A,view,1300000060,,\n"
-# printf '%s' 12346 | openssl dgst -sha256 -hmac pepper, and the same for Zoë
-ANN = "490993b44714c2d1036782e13bc42e0c194c9513403471cb98450413aedae393"
-ZOE = "0a42a9de2203469822652857d20e8669504ef315367558d2118c55de134848cf"
+# printf '%s' 12346 | openssl dgst -sha256 -hmac 'salt and pepper and mace', and the same for Zoë
+ANN = "682c8f2c546c693d057c72c2577afdc3fb82c38c7a757a9c0d092acef28757af"
+ZOE = "e0c8dc98b3b3828f1c2b589d5d8b4d004fb8d2a8169414b8a90961c9dda8a22b"
 
 
 @pytest.fixture
@@ -27,7 +29,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "conf" / "dataset" / "toy.yaml").write_text("name: toy\nevent_types: [view, purchase]\n")
     (tmp_path / "outcomes.csv").write_text(HEADER + ROWS, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("RECSYS_HMAC_KEY", "pepper")
+    monkeypatch.setenv("RECSYS_HMAC_KEY", "salt and pepper and mace")
     monkeypatch.delenv("RECSYS_HMAC_KEY_VERSION", raising=False)
     return tmp_path
 
@@ -41,7 +43,7 @@ def log_files(place: Path, table: str = FeedbackTable.OUTCOMES) -> list[Path]:
     return sorted((place / "feedback" / "toy" / table).glob("*.parquet"))
 
 
-def write_impressions(path: Path, user_key: str) -> None:
+def write_impressions(path: Path, user_key: str, *, dataset: str = "toy") -> None:
     row = dict.fromkeys(Impression.ALL, "x") | {
         Impression.USER_KEY: user_key,
         Impression.ITEM_INDEX: 1,
@@ -52,7 +54,8 @@ def write_impressions(path: Path, user_key: str) -> None:
         Impression.IS_DETERMINISTIC: False,
         Impression.TIMESTAMP: 1_300_000_000,
     }
-    pq.write_table(IMPRESSION_SCHEMA.empty_table().from_pylist([row], schema=IMPRESSION_SCHEMA), path)
+    table = pa.Table.from_pylist([row], schema=IMPRESSION_SCHEMA)
+    pq.write_table(with_origin(table, dataset), path)
 
 
 def test_outcomes_become_a_log_of_pseudonyms(
@@ -176,3 +179,51 @@ def test_the_key_must_be_the_one_of_the_feature_tables(
     monkeypatch.delenv("RECSYS_HMAC_KEY")
     feedback(monkeypatch, "outcomes=outcomes.csv")
     assert "the demo key protects nobody" in capsys.readouterr().err
+
+
+def refusal(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *overrides: str
+) -> str:
+    """What is said, on one line, of a file that leaves no log."""
+    with pytest.raises(SystemExit):
+        feedback(monkeypatch, *overrides)
+    assert not (place / "feedback").exists()
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    return error
+
+
+def test_impressions_of_another_data_set_are_refused(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_impressions(place / "impressions.parquet", ANN, dataset="books")
+    error = refusal(place, monkeypatch, capsys, "impressions=impressions.parquet", "outcomes=outcomes.csv")
+    assert "holds impressions of data set books, not of toy; hand it in with dataset=books" in error
+
+
+@pytest.mark.parametrize(
+    ("user_key", "item_id", "what"),
+    [(ZOE, "x", "users"), (ANN, "y", "items"), (ANN, "x", None)],
+)
+def test_impressions_that_the_newest_tables_know_nothing_of_are_refused(
+    place: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    user_key: str,
+    item_id: str,
+    what: str | None,
+) -> None:
+    write_impressions(place / "impressions.parquet", ANN)
+    tables = place / "features" / "toy" / "latest"
+    for folder, column, value in (
+        (Table.HISTORIES, Column.USER_KEY, user_key),
+        (Table.ITEM_FEATURES, Column.ITEM_ID, item_id),
+    ):
+        (tables / folder).mkdir(parents=True)
+        pq.write_table(pa.table({column: [value]}), tables / folder / "part-0.parquet")
+    if what is None:
+        feedback(monkeypatch, "impressions=impressions.parquet")
+        assert len(log_files(place, FeedbackTable.IMPRESSIONS)) == 1
+    else:
+        error = refusal(place, monkeypatch, capsys, "impressions=impressions.parquet")
+        assert f"impressions.parquet: none of its {what} is known to features/toy/latest" in error

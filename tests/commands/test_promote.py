@@ -31,6 +31,7 @@ class Figures:
     table_version: str = "tables-1"
     split_hash: str = "split-1"
     user_index_U: np.ndarray = field(default_factory=lambda: np.arange(1, 201))
+    horizon_days: None = None
     spend_actual_U: None = None
     spend_predicted_U: None = None
 
@@ -166,8 +167,8 @@ def test_names_and_paths_that_do_not_fit_are_refused(place: Path) -> None:
     for challenger, message in (
         ("old", "old is the champion already"),
         ("champion", "old is the champion already"),
-        ("nothing", "there is no bundle 'nothing' in"),
-        ("", "there is no bundle ''"),
+        ("nothing", "there is no bundle 'nothing' in .*: better, old, worse$"),
+        ("", r"^no challenger is named; set challenger=NAME to a bundle of .*: better, old, worse$"),
         ("features/toy", "lies outside"),
         ("../../conf", "lies outside"),
     ):
@@ -197,7 +198,7 @@ def test_as_typed_promoted_refused_and_rolled_back(
     assert refused.value.code == 1
     assert capsys.readouterr().out.startswith("refused: worse\n  NDCG@10: 0.2000 against 0.3300")
     typed(monkeypatch, "rollback=true")
-    assert capsys.readouterr().out == "champion: old (was better)\n"
+    assert capsys.readouterr().out == "champion: old; previous: better, which rollback=true brings back\n"
     assert champion(place) == "old"
     assert record(place)[-1]["verdict"] == "rolled back"
     assert not list(place.glob("*.log"))

@@ -20,7 +20,7 @@ from recsys.data.tables import FeatureTables
 from recsys.policy.impressions import check_impressions
 from recsys.policy.slates import PolicyConfig
 from recsys.recommendation import Recommendations, recommend, top_k_table
-from recsys.schema import Column, Impression, InputError, Recommendation, Table
+from recsys.schema import Column, FeedbackTable, Impression, InputError, Recommendation, Table
 from tests import tiny
 
 POLICY = PolicyConfig(kind="deterministic", slate_size=5)
@@ -135,6 +135,7 @@ def test_the_csv_names_the_items(written: Path, tiny_tables: Path) -> None:
 def test_impressions_are_what_feedback_takes_in(written: Path, tiny_tables: Path) -> None:
     table = pq.read_table(written / "impressions.parquet")
     check_impressions(table, source="impressions.parquet")
+    assert table.schema.metadata[FeedbackTable.DATASET] == b"online_retail"
     users = users_at_test(tiny_tables)
     assert set(table[Impression.USER_KEY].to_pylist()) == set(users)
     assert table.num_rows == 10 * len(users)

@@ -97,6 +97,12 @@ def test_each_view_ranks_its_own_candidates(found: tuple[RankedViews, list[Score
     assert lists(found, "cold_users", POPULAR) == [[5, 2, 3, 1, 4]]
 
 
+def test_the_models_own_scores_stand_beside_its_items(found: tuple[RankedViews, list[ScoredUsers]]) -> None:
+    score_UK = found[0].own_score["all"]
+    np.testing.assert_allclose(score_UK[:, :5], [[0.9, 0.8, 0.7, 0.6, 0.5], [0.9, 0.4, 0.3, 0.2, 0.1]])
+    np.testing.assert_allclose(found[0].own_score["cold_items"][:, :2], [[0.4, 0.3], [0.8, 0.7]])
+
+
 def test_the_chunks_come_back_without_their_scores(found: tuple[RankedViews, list[ScoredUsers]]) -> None:
     assert [chunk.score_BV.size for chunk in found[1]] == [0, 0]
     assert [chunk.vector_BS[:, 0].tolist() for chunk in found[1]] == [[3, 0], [2, 1]]

@@ -32,6 +32,7 @@ class Figures:
     cut: int = 1_300_000_000
     table_version: str = "tables-1"
     split_hash: str = "split-1"
+    horizon_days: int | None = 60
 
 
 @pytest.fixture
@@ -49,7 +50,11 @@ def champion() -> Figures:
 def test_a_newer_equal_is_promoted(champion: Figures) -> None:
     verdict = judge(challenger=champion, champion=champion, rules=RULES)
     assert verdict.promote
-    assert [reason.split(":")[0] for reason in verdict.reasons] == ["NDCG@10", "value Gini", "value bias"]
+    assert [reason.split(":")[0] for reason in verdict.reasons] == [
+        "NDCG@10",
+        "value Gini over 60 days",
+        "value bias over 60 days",
+    ]
     assert "0.4000 against 0.4000, difference +0.0000" in verdict.reasons[0]
 
 
@@ -137,8 +142,16 @@ def test_users_without_targets_or_without_a_whole_horizon_are_left_out(champion:
     few = judge(challenger=partly, champion=partly, rules=replace(RULES, min_users=301))
     assert few.reasons == (
         "NDCG@10: 300 users have targets, fewer than min_users=301",
-        "value: 300 users were observed, fewer than min_users=301",
+        "value over 60 days: 300 users were observed, fewer than min_users=301",
     )
+
+
+def test_without_a_horizon_watched_to_its_end_there_is_no_verdict_on_value(champion: Figures) -> None:
+    cut_off = replace(champion, horizon_days=None, spend_actual_U=np.full(NUM_USERS, np.nan))
+    for other in (None, cut_off):
+        verdict = judge(challenger=cut_off, champion=other, rules=RULES)
+        assert not verdict.promote
+        assert verdict.reasons[0].startswith("value: no horizon was watched to its end")
 
 
 def test_the_first_champion_is_promoted_and_says_so(champion: Figures) -> None:
@@ -147,7 +160,7 @@ def test_the_first_champion_is_promoted_and_says_so(champion: Figures) -> None:
     assert verdict.reasons == (
         "there is no champion yet: judged without a comparison",
         "NDCG@10: 0.4000 over 400 users",
-        "value bias: +0.0% [+0.0%, +0.0%] against no prediction to compare with, "
+        "value bias over 60 days: +0.0% [+0.0%, +0.0%] against no prediction to compare with, "
         "must not lie wholly beyond 10.0% (rules.max_abs_bias)",
     )
 
@@ -157,12 +170,12 @@ def test_the_first_champion_too_is_held_to_what_needs_no_comparison(champion: Fi
     assert not few.promote
     assert few.reasons[:2] == (
         "NDCG@10: 400 users have targets, fewer than min_users=401",
-        "value: 400 users were observed, fewer than min_users=401",
+        "value over 60 days: 400 users were observed, fewer than min_users=401",
     )
     high = replace(champion, spend_predicted_U=champion.spend_actual_U * 1.2)
     biased = judge(challenger=high, champion=None, rules=RULES)
     assert not biased.promote
-    assert biased.reasons[0].startswith("value bias: +20.0%")
+    assert biased.reasons[0].startswith("value bias over 60 days: +20.0%")
     moneyless = replace(champion, spend_actual_U=None, spend_predicted_U=None)
     assert judge(challenger=moneyless, champion=None, rules=RULES).promote
 
@@ -175,7 +188,7 @@ def test_a_bias_that_may_be_chance_does_not_count(champion: Figures) -> None:
     whale = replace(champion, spend_actual_U=actual_U, spend_predicted_U=predicted_U)
     verdict = judge(challenger=whale, champion=None, rules=RULES)
     assert verdict.promote
-    assert "value bias: +25.0% [" in verdict.reasons[-1]
+    assert "value bias over 60 days: +25.0% [" in verdict.reasons[-1]
 
 
 @pytest.mark.parametrize("field", ["ndcg10_U", "spend_predicted_U"])
@@ -198,7 +211,8 @@ def test_value_is_judged_as_far_as_there_is_any(champion: Figures) -> None:
     new = judge(challenger=champion, champion=moneyless, rules=RULES)
     assert new.promote
     assert (
-        new.reasons[1] == "value bias: +0.0% [+0.0%, +0.0%] against no prediction to compare with, "
+        new.reasons[1]
+        == "value bias over 60 days: +0.0% [+0.0%, +0.0%] against no prediction to compare with, "
         "must not lie wholly beyond 10.0% (rules.max_abs_bias)"
     )
 

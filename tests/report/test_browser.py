@@ -21,7 +21,10 @@ HARNESS = """<!doctype html><body><iframe width="{width}" height="844" srcdoc="{
 <pre id="result"></pre><script>
 addEventListener("load", () => setTimeout(() => {{
   const page = document.querySelector("iframe").contentDocument;
+  for (const fold of page.querySelectorAll("details")) fold.open = true;
+  const tables = [...page.querySelectorAll(".scroll")];
   document.getElementById("result").textContent = JSON.stringify({{
+    num_cut_off: tables.filter((table) => table.scrollWidth > table.clientWidth).length,
     scroll_width: page.documentElement.scrollWidth,
     num_plots: page.querySelectorAll("[data-plot]").length,
     num_drawn: page.querySelectorAll("[data-plot] .main-svg .xaxislayer-above").length,
@@ -64,6 +67,7 @@ def measure(folder: Path, *, width: int) -> tuple[dict[str, int], str]:
 def test_the_page_fits_its_window(tmp_path: Path, width: int) -> None:
     measured, console = measure(tmp_path, width=width)
     assert measured["scroll_width"] <= width
+    assert measured["num_cut_off"] == 0
     assert measured["num_drawn"] == measured["num_plots"] > 0
     assert "Content Security Policy" not in console
     assert "Uncaught" not in console

@@ -199,6 +199,10 @@ def test_examples_are_shown_for_public_data_only() -> None:
     assert "2 of 5 came true" in public.text
 
 
+def test_what_the_view_of_new_items_can_show_is_said(full: tuple[str, PageReader]) -> None:
+    assert "ranked among themselves, and popularity is near zero there by construction" in full[1].text
+
+
 def test_write_report_replaces_in_one_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "deep" / "report.html"
     write_report(path=path, report=minimal_report(title="first"))

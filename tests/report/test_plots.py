@@ -8,6 +8,7 @@ from typing import Any
 import plotly.graph_objects as go
 import pytest
 
+from recsys.report import plots
 from recsys.report.page import _content, _PlotSheet
 from tests.report.sample import sample_report
 
@@ -42,3 +43,17 @@ def test_the_own_model_has_its_own_colour(specs: dict[str, Any]) -> None:
     assert own == [["AURM"]]
     assert first[-1]["y"] == ["AURM"]  # last is on top
     assert first[-1]["error_x"]["array"][0] == pytest.approx(0.055 * 0.0874)
+
+
+def test_a_training_chart_says_what_it_measures_and_of_whom() -> None:
+    points = [(1.0, 2.0), (2.0, 1.0)]
+    curves = dict.fromkeys(
+        ["train/loss", "val/loss", "train/items", "train/learning_rate", "validation/ndcg@10/cold_users"],
+        points,
+    )
+    assert [title for title, _ in plots.training_plots(curves)] == [
+        "Loss, weighted sum of its parts",
+        "Loss of the next items, training",
+        "Learning rate, training",
+        "NDCG@10, new users, validation",
+    ]

@@ -55,7 +55,7 @@ def build(
     spark: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> tuple[Path, dict[str, Any]]:
     monkeypatch.setenv("RECSYS_SHARED_DATA", str(tmp_path / "data"))
-    monkeypatch.setenv("RECSYS_HMAC_KEY", "of these tests")
+    monkeypatch.setenv("RECSYS_HMAC_KEY", "the key of these tests")
     low = ["min_rows", "min_users", "min_items"]
     overrides = [
         "allow_demo_key=true",

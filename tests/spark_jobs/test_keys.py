@@ -17,7 +17,7 @@ from spark_jobs.keys import check_key
 from spark_jobs.settings import JobSettings
 from tests.spark_jobs import shop
 
-KEY = Key(secret=b"top secret", version="v2", is_demo=False)
+KEY = Key(secret=b"top secret, and long enough", version="v2", is_demo=False)
 DEMO = Key(secret=b"recsys-demo-key-not-secret", version="demo-1", is_demo=True)
 
 
@@ -77,8 +77,8 @@ def test_a_run_under_another_key_publishes_nothing(
     shop.write(shop.regular_lines(), tmp_path / "raw.parquet")
     plain = settings(tmp_path, public=True)
     first = job.build(plain, spark)
-    monkeypatch.setenv("RECSYS_HMAC_KEY", "top secret")
+    monkeypatch.setenv("RECSYS_HMAC_KEY", "top secret, and long enough")
     with pytest.raises(InputError, match="made under key version 'demo-1'") as refused:
         job.build(plain, spark)
-    assert "top secret" not in str(refused.value)
+    assert "top secret, and long enough" not in str(refused.value)
     assert (first.parent / "latest").resolve() == first
