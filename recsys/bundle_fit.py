@@ -69,7 +69,7 @@ def check_unseen(bundle: Bundle, tables: FeatureTables, split: str) -> None:
     if is_past:
         raise InputError(
             f"the bundle has learned until {until}; take one that learned less, or a later cut "
-            "(evaluate: split=test, train: fit_until=test, promote: newer tables)"
+            "(evaluate: split=test, recommend: at=now, train: fit_until=test, promote: newer tables)"
         )
 
 

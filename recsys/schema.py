@@ -6,7 +6,7 @@ has an order but no time they count positions and `metadata.json` says `has_time
 
 from __future__ import annotations
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 PAD = 0
 SECONDS_PER_DAY = 86_400
 
@@ -51,6 +51,9 @@ class Split:
     TRAIN = "train"
     VALIDATION = "validation"
     TEST = "test"
+    NOW = "now"  # the end of the data, in splits by time: nothing came after it, so it has no targets
+
+    HELD_OUT = (VALIDATION, TEST)
 
 
 class SplitKind:
@@ -97,7 +100,8 @@ class Column:
     # user features
     PROFILE = "profile"  # list<int32> aligned with metadata.profile_fields; 0 = unknown
 
-    # value targets, one row per (user, cut); lists aligned with metadata.split.horizons_days
+    # value targets, one row per (user, cut) but none at `now`; lists aligned with
+    # metadata.split.horizons_days
     SPEND = "spend"  # list<float64>, net money in (cut, cut + horizon]
     NUM_ACTIVE_DAYS = "num_active_days"  # list<int32>, days with any event in (cut, cut + horizon]
     NUM_PURCHASES = "num_purchases"  # list<int32>, purchase events kept in (cut, cut + horizon]

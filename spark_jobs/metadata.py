@@ -74,16 +74,19 @@ def describe(
 
 
 def examples_hash(examples: DataFrame) -> str:
-    """sha256 over the examples' content; neither file layout nor row order matters.
+    """sha256 over the examples that figures are made of; neither file layout nor row order matters.
 
+    Those of `now` are left out: more events after the last window change no figure.
     Per (split, cut): the number of rows and the exclusive or of the rows' own digests.
     """
     row = F.concat_ws("|", Column.USER_INDEX, Column.CUT, Column.SPLIT, Column.PREFIX_LENGTH)
     digest = F.sha2(row, 256)
     halves = [F.conv(F.substring(digest, start, 15), 16, 10).cast("long") for start in (1, 16, 31, 46)]
     parts = [F.bit_xor(half).cast("string") for half in halves]
-    grouped = examples.groupBy(Column.SPLIT, Column.CUT).agg(
-        F.concat_ws("|", F.count(F.lit(1)).cast("string"), *parts).alias("content")
+    grouped = (
+        examples.where(F.col(Column.SPLIT) != Split.NOW)
+        .groupBy(Column.SPLIT, Column.CUT)
+        .agg(F.concat_ws("|", F.count(F.lit(1)).cast("string"), *parts).alias("content"))
     )
     lines = sorted(f"{r[Column.SPLIT]}|{r[Column.CUT]}|{r['content']}" for r in grouped.collect())
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
@@ -106,6 +109,7 @@ def _split(settings: JobSettings, cuts: Cuts | None, split_hash: str) -> dict[st
     shown = {Split.TRAIN: [], Split.VALIDATION: NO_CUT, Split.TEST: NO_CUT}
     if cuts is not None:
         shown = {Split.TRAIN: list(cuts.train), Split.VALIDATION: cuts.validation, Split.TEST: cuts.test}
+        shown[Split.NOW] = cuts.now
     return {
         "kind": split.kind,
         "cuts": shown,

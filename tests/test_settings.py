@@ -89,6 +89,7 @@ def test_arguments_are_of_the_types_that_the_parameters_declare() -> None:
         (TrainSettings, TRAIN | {"seed": -1}, "seed=-1"),
         (TrainSettings, TRAIN | {"seed": 2**32}, "seed=4294967296"),
         (TrainSettings, TRAIN | {"fit_until": "train"}, "fit_until=train is no split"),
+        (TrainSettings, TRAIN | {"fit_until": "now"}, "fit_until=now is no split"),
         (RecommendSettings, RECOMMEND | {"at": "train"}, "at=train is no split with one cut"),
         (RecommendSettings, RECOMMEND | {"top_k": 0}, "top_k=0 recommends nothing"),
     ],

@@ -10,11 +10,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from recsys.commands.recommend import latest_cut
 from recsys.data.tables import FeatureTables, resolve_tables
-from recsys.schema import InputError, Table
+from recsys.schema import SCHEMA_VERSION, InputError, Table
 
 METADATA = {
-    "schema_version": 1,
+    "schema_version": SCHEMA_VERSION,
     "version": "v1",
     "num_items": 3,
     "num_users": 2,
@@ -55,7 +56,7 @@ def test_metadata_that_is_no_json(tmp_path: Path) -> None:
 
 
 def test_another_schema_version(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="schema version 99, this code reads 1; rebuild"):
+    with pytest.raises(InputError, match="schema version 99, this code reads 2; rebuild"):
         FeatureTables(tables_dir=version(tmp_path / "v1", schema_version=99))
 
 
@@ -74,6 +75,14 @@ def test_a_split_without_one_cut(tmp_path: Path, split: str) -> None:
     tables = FeatureTables(tables_dir=version(tmp_path / "v1"))
     with pytest.raises(InputError, match=f"{split} is no split with one cut; use validation or test"):
         tables.cut(split)
+
+
+def test_without_time_there_is_no_now(tmp_path: Path) -> None:
+    split = {"kind": "leave_one_out", "cuts": {"test": 0}, "horizons_days": []}
+    tables = FeatureTables(tables_dir=version(tmp_path / "v1", dataset="shop", split=split))
+    assert latest_cut(tables) == "test"
+    with pytest.raises(InputError, match="shop is split by leave_one_out, which has no cut now; use test"):
+        tables.cut("now")
 
 
 def test_a_column_that_is_missing(tmp_path: Path) -> None:

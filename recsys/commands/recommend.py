@@ -61,7 +61,7 @@ class RecommendSettings:
 
     version: str
     bundle: str
-    at: str
+    at: str | None = None
     shown_at: str | None = None
     top_k: int
     show_names: bool
@@ -71,14 +71,21 @@ class RecommendSettings:
     output_dir: str | None = None
 
     def __post_init__(self) -> None:
-        if self.at not in (Split.VALIDATION, Split.TEST):
-            raise InputError(f"at={self.at} is no split with one cut; use {Split.TEST} or {Split.VALIDATION}")
+        if self.at not in (None, Split.NOW, *Split.HELD_OUT):
+            raise InputError(
+                f"at={self.at} is no split with one cut; use {Split.NOW}, {Split.TEST} or {Split.VALIDATION}"
+            )
         if self.top_k < 1:
             raise InputError(f"top_k={self.top_k} recommends nothing; set it to 1 or more")
 
 
+def latest_cut(tables: FeatureTables) -> str:
+    """The split whose cut comes last: `now`, in leave_one_out splits `test`."""
+    return Split.NOW if tables.is_time_split else Split.TEST
+
+
 def occasion(shown_at: str | None, tables: FeatureTables, at: str) -> int:
-    """Timestamp of an ISO time; without one that of the cut, or of now where the data set has no time."""
+    """Timestamp of an ISO time; without one that of the cut, or the clock's where there is no time."""
     known_until = tables.cut(at) if tables.metadata["has_time"] else None
     if shown_at is None:
         return int(time.time()) if known_until is None else known_until
@@ -90,8 +97,9 @@ def occasion(shown_at: str | None, tables: FeatureTables, at: str) -> int:
         ) from None
     timestamp = int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
     if timestamp < (known_until or 1):
+        end = "end of the data" if at == Split.NOW else f"{at} cut"
         raise InputError(
-            f"shown_at={shown_at} lies before the {at} cut, which the model knows of; name a later time"
+            f"shown_at={shown_at} lies before the {end}, which the model knows of; name a later time"
             if known_until
             else f"shown_at={shown_at} lies before 1970; name a later time"
         )
@@ -117,11 +125,12 @@ def main(cfg: Any) -> None:
     )
     tables = FeatureTables(tables_dir=tables_dir, cache_dir=settings.cache_dir)
     bundle = load_bundle(bundle_folder(Path(settings.models_dir) / cfg.dataset.name, settings.bundle))
-    shown_at = occasion(settings.shown_at, tables, settings.at)
+    at = settings.at or latest_cut(tables)
+    shown_at = occasion(settings.shown_at, tables, at)
     found = recommend(
         bundle=bundle,
         tables=tables,
-        at=settings.at,
+        at=at,
         top_k=settings.top_k,
         policy=policy,
         shown_at=shown_at,

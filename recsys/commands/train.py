@@ -37,7 +37,7 @@ class TrainSettings:
     output_dir: str
 
     def __post_init__(self) -> None:
-        if self.fit_until not in (Split.VALIDATION, Split.TEST):
+        if self.fit_until not in Split.HELD_OUT:
             raise InputError(
                 f"fit_until={self.fit_until} is no split with one cut; use {Split.VALIDATION} or {Split.TEST}"
             )

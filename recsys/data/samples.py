@@ -26,6 +26,7 @@ from recsys.data.sample_config import SampleConfig
 from recsys.data.tables import FeatureTables
 from recsys.data.windows import UserBlock, cut_windows, read_block
 from recsys.disk import built_once
+from recsys.schema import Split
 
 _FORMAT = 1  # of the files; another number where other code would write others
 
@@ -40,6 +41,7 @@ class TrainingSamples:
     def __init__(
         self, *, tables: FeatureTables, fit_until: str, config: SampleConfig, scaler: CutScaler | None = None
     ) -> None:
+        assert fit_until in Split.HELD_OUT
         self.tables, self.fit_until, self.config = tables, fit_until, config
         self.histories = tables.histories
         self.boundary = tables.cut(fit_until)

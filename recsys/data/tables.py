@@ -89,9 +89,14 @@ class FeatureTables:
         return int(self.metadata["split"].get("window_days") or 0)
 
     def cut(self, split: str) -> int:
-        """Timestamp of the validation or the test cut (0 for leave_one_out)."""
-        if split not in (Split.VALIDATION, Split.TEST):
+        """Timestamp of the validation or the test cut (0 for leave_one_out), or of the end of the data."""
+        if split not in (*Split.HELD_OUT, Split.NOW):
             raise InputError(f"{split} is no split with one cut; use {Split.VALIDATION} or {Split.TEST}")
+        if split == Split.NOW and not self.is_time_split:
+            raise InputError(
+                f"data set {self.metadata['dataset']} is split by {SplitKind.LEAVE_ONE_OUT}, which has no cut"
+                f" {Split.NOW}; use {Split.TEST}"
+            )
         return int(self.metadata["split"]["cuts"][split])
 
     @cached_property

@@ -27,7 +27,7 @@ from recsys.evaluation.scoring import ScoredUsers, item_vectors, score_users
 from recsys.evaluation.value import Estimates, ValueResult, value_figures, watched_horizon
 from recsys.evaluation.views import ranking_views, seen_and_targets
 from recsys.report import names
-from recsys.schema import InputError
+from recsys.schema import InputError, Split
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,13 @@ def evaluate_bundle(
 ) -> Evaluation:
     """Score the users of a cut and compare with the baselines fitted on the same events.
 
-    Raises InputError where the bundle does not fit the tables or has learned past the cut.
+    Raises InputError where the bundle does not fit the tables or has learned past the cut, and at `now`.
     """
+    if split == Split.NOW:
+        raise InputError(
+            f"nothing has followed the cut {Split.NOW} that recommendations could be compared with; "
+            f"evaluate at {Split.TEST} or {Split.VALIDATION}"
+        )
     check_fit(bundle, tables)
     check_unseen(bundle, tables, split)
     table, items = tables.at_cut(split=split), tables.items(split)

@@ -11,20 +11,23 @@ from spark_jobs.settings import SplitSettings
 
 @dataclass(frozen=True, kw_only=True)
 class Cuts:
-    """Rolling train cuts (ascending), one validation and one test cut; int64 Unix seconds."""
+    """Rolling train cuts, ascending, a validation and a test cut, the end of the data: int64 Unix seconds."""
 
     train: tuple[int, ...]
     validation: int
     test: int
+    now: int
 
     def labelled(self) -> list[tuple[int, str]]:
         """(cut, split) pairs."""
         train = [(cut, Split.TRAIN) for cut in self.train]
-        return [*train, (self.validation, Split.VALIDATION), (self.test, Split.TEST)]
+        later = [(self.validation, Split.VALIDATION), (self.test, Split.TEST), (self.now, Split.NOW)]
+        return [*train, *later]
 
 
 def find_cuts(split: SplitSettings, *, first_timestamp: int, last_timestamp: int) -> Cuts:
-    """The validation cut lies one window before the test cut; train cuts step back from there.
+    """The validation cut lies one window before the test cut; train cuts step back from there. `now` is the
+    last event's time.
 
     InputError where a cut falls outside the data or no train cut is left.
     """
@@ -44,7 +47,7 @@ def find_cuts(split: SplitSettings, *, first_timestamp: int, last_timestamp: int
             f"no train cut fits between {_date(earliest)} and {_date(validation)};"
             " lower split.min_train_days or split.train_every_days"
         )
-    return Cuts(train=train, validation=validation, test=test)
+    return Cuts(train=train, validation=validation, test=test, now=last_timestamp)
 
 
 def _test_cut(split: SplitSettings, last_timestamp: int) -> int:

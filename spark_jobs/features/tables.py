@@ -51,7 +51,8 @@ def build_tables(
     prior = prior or PriorFit()
     events = indexed.events
     if cuts is not None:
-        facts = item_steps.facts_at_cuts(events, (cuts.validation, cuts.test), dataset.target_event_types)
+        shown_at = (cuts.validation, cuts.test, cuts.now)
+        facts = item_steps.facts_at_cuts(events, shown_at, dataset.target_event_types)
         users = pin(
             user_steps.users_at_cuts(
                 user_steps.activity(events),

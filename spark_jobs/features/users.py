@@ -76,7 +76,7 @@ def examples(users: DataFrame, *, window_days: int) -> DataFrame:
     """Users with a history at the cut and, at validation and test, those first seen in its window."""
     window_end = F.col(Column.CUT) + window_days * SECONDS_PER_DAY
     has_history = F.col(Column.PREFIX_LENGTH) > 0
-    is_held_out = F.col(Column.SPLIT) != Split.TRAIN
+    is_held_out = F.col(Column.SPLIT).isin(*Split.HELD_OUT)
     appears = F.col(Column.FIRST_SEEN) <= window_end
     return users.where(has_history | (is_held_out & appears)).select(
         Column.USER_INDEX,
@@ -87,7 +87,7 @@ def examples(users: DataFrame, *, window_days: int) -> DataFrame:
 
 
 def value_targets(users: DataFrame, *, horizons_days: Sequence[int]) -> DataFrame:
-    """Spend and activity per horizon for users with a history.
+    """Spend and activity per horizon for users with a history, but at `now`, which nothing has followed yet.
 
     A horizon longer than `observed_days` holds what was seen so far and must be masked by `observed_days`.
     """
@@ -96,7 +96,8 @@ def value_targets(users: DataFrame, *, horizons_days: Sequence[int]) -> DataFram
         return F.array(*[F.col(f"after__{name}_{days}").cast(kind) for days in horizons_days]).alias(name)
 
     to_days = 1.0 / SECONDS_PER_DAY
-    return users.where(F.col(Column.PREFIX_LENGTH) > 0).select(
+    has_history, has_future = F.col(Column.PREFIX_LENGTH) > 0, F.col(Column.SPLIT) != Split.NOW
+    return users.where(has_history & has_future).select(
         Column.USER_INDEX,
         Column.CUT,
         listed(Column.SPEND, "double"),

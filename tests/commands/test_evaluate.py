@@ -16,6 +16,7 @@ from tests import tiny
         (("bundle=[a,b]",), "bundle must be of type str"),
         (("bundle=nobody",), "there is no bundle 'nobody' in models/online_retail"),
         (("bundle=tiny", "split=train"), "train is no split with one cut"),
+        (("bundle=tiny", "split=now"), "nothing has followed the cut now"),
     ],
 )
 def test_what_is_wrong_is_one_line(

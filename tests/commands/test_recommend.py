@@ -28,7 +28,7 @@ POLICY = PolicyConfig(kind="deterministic", slate_size=5)
 
 @pytest.fixture(scope="module")
 def written(tiny_bundle: Path, tiny_root: Path) -> Path:
-    done = tiny.run("-m", "recsys", "recommend", "bundle=tiny", "top_k=7", cwd=tiny_root)
+    done = tiny.run("-m", "recsys", "recommend", "bundle=tiny", "at=test", "top_k=7", cwd=tiny_root)
     folder = tiny_root / "outputs" / "online_retail" / "tiny" / "recommendations"
     last = done.stdout.splitlines()[-1]
     assert last == f"report: {tiny_root.resolve()}/outputs/online_retail/tiny/report.html"
@@ -117,6 +117,43 @@ def test_vectors_have_length_one_for_users_and_all_items(written: Path, tiny_tab
     for table in (items, users):
         vectors = np.array(table[Recommendation.VECTOR].to_pylist())
         assert np.linalg.norm(vectors, axis=1) == pytest.approx(1, abs=1e-4)
+
+
+def test_everyone_is_answered_as_of_the_end_of_the_data(
+    tiny_bundle: Path, tiny_root: Path, tiny_tables: Path
+) -> None:
+    output = tiny_root / "now"
+    arguments = ("bundle=tiny", "top_k=10000", "policy=deterministic", f"output_dir={output}")
+    tiny.run("-m", "recsys", "recommend", *arguments, cwd=tiny_root)
+    histories = pq.read_table(tiny_tables / Table.HISTORIES)
+    users = set(histories[Column.USER_KEY].to_pylist())
+    assert users > set(users_at_test(tiny_tables)), "some came later"
+    last = max(moment for row in histories[Column.TIMESTAMP].to_pylist() for moment in row)
+    impressions = pq.read_table(output / "impressions.parquet")
+    assert set(impressions[Impression.USER_KEY].to_pylist()) == users
+    assert set(impressions[Impression.TIMESTAMP].to_pylist()) == {last}
+    top_k = pq.read_table(output / "top_k.parquet")
+    assert set(top_k[Column.USER_KEY].to_pylist()) == {*users, Recommendation.ANYONE}
+    assert set(top_k[Column.ITEM_ID].to_pylist()) == set(first_seen(tiny_tables)), "all are candidates"
+    assert np.isfinite(top_k[Recommendation.SCORE].to_numpy()).all()
+    assert pq.read_table(output / "value.parquet").num_rows == len(users) + 1
+
+
+def test_what_came_since_the_test_cut_counts_now(bundle: Bundle, tables: FeatureTables) -> None:
+    """Popularity and histories up to the end of the data; ids that came after training stay unlearned."""
+    then, now = (catalogue_for(bundle, tables, at) for at in ("test", "now"))
+    late_V = tables.items("now").first_seen > tables.cut("test")
+    assert late_V.any()
+    assert not now.in_training_V[late_V].any()
+    assert (now.in_training_V == then.in_training_V).all()
+    purchase = tables.metadata["event_types"]["purchase"]
+    flat = tables.histories
+    bought = np.bincount(flat.item_index[flat.event_type == purchase], minlength=tables.num_items + 1)
+    assert now.popularity_TVW[0, 1:, 2].numpy() == pytest.approx(np.log1p(bought[1:]), abs=1e-5)
+    prefix_length = tables.at_cut(split="now").prefix_length
+    assert prefix_length.sum() == len(flat.item_index)
+    answer = found(bundle, tables, at="now")
+    assert len(answer.user_key_U) == len(prefix_length) + 1
 
 
 def test_the_csv_names_the_items(written: Path, tiny_tables: Path) -> None:
@@ -265,6 +302,8 @@ def test_the_occasion_is_the_time_given_or_the_cut() -> None:
     ):
         with pytest.raises(InputError, match=complaint):
             occasion(given, cut, "test")
+    with pytest.raises(InputError, match="lies before the end of the data"):
+        occasion("2011-09-09", cut, "now")
     with pytest.raises(InputError, match="before 1970"):
         occasion("1969-12-31", Cut(0, has_time=False), "test")
 

@@ -16,12 +16,19 @@ from recsys.data.cut_tables import CutTable, open_cut_tables
 from recsys.schema import SECONDS_PER_DAY, Table, UserNumeric
 
 DAY = SECONDS_PER_DAY
-CUTS = {"train": [10 * DAY, 20 * DAY], "validation": 30 * DAY, "test": 50 * DAY}
+CUTS = {"train": [10 * DAY, 20 * DAY], "validation": 30 * DAY, "test": 50 * DAY, "now": 90 * DAY}
 EXAMPLES = [  # user, day, split, prefix_length
     *((4, 20, "train", 7), (2, 10, "train", 1), (2, 30, "validation", 5), (1, 20, "train", 0)),
     *((2, 20, "train", 3), (4, 30, "validation", 8), (4, 50, "test", 9)),
+    *((3, 90, "now", 1), (4, 90, "now", 12)),
 ]
-USERS = [(4, 20, 70.0, [1, 2]), (2, 10, 10.0, [3, 4]), (2, 20, 30.0, [5, 6]), (4, 30, 80.0, [7, 8])]
+USERS = [
+    (4, 20, 70.0, [1, 2]),
+    (2, 10, 10.0, [3, 4]),
+    (2, 20, 30.0, [5, 6]),
+    (4, 30, 80.0, [7, 8]),
+    (3, 90, 1.0, [9, 9]),
+]
 TARGETS = [  # user, day, spend by horizon, next active day, observed days
     *((2, 30, [4.0, 9.0], 25.0, 60.0), (4, 20, [1.0, 2.0], None, 70.0)),
     *((4, 30, [5.0, 6.0], 8.0, 60.0), (3, 20, [8.0, 8.0], 1.0, 70.0)),
@@ -77,7 +84,7 @@ def test_rows_come_together_by_cut_and_user(
 ) -> None:
     monkeypatch.setattr(cut_tables, "_BLOCK", block)
     found = opened(version(tmp_path / "v1"))
-    days = [("train", 10), ("train", 20), ("validation", 30), ("test", 50)]
+    days = [("train", 10), ("train", 20), ("validation", 30), ("test", 50), ("now", 90)]
     assert list(found) == [(split, day * DAY) for split, day in days]
     second = found["train", 20 * DAY]
     assert second.user_index.tolist() == [1, 2, 4]
@@ -98,6 +105,16 @@ def test_what_follows_the_test_cut_is_unknown_at_the_validation_cut(tmp_path: Pa
     assert table.spend[:, 0].tolist() == [4, 5]
     assert np.isnan(table.spend[:, 1]).all(), "30 days are more than the 20 to the test cut"
     assert table.next_active_days.tolist() == [np.inf, 8]
+
+
+def test_nothing_is_known_to_follow_the_end_of_the_data(tmp_path: Path) -> None:
+    table = opened(version(tmp_path / "v1"))["now", 90 * DAY]
+    assert (table.user_index.tolist(), table.prefix_length.tolist()) == ([3, 4], [1, 12])
+    assert table.activity[0, UserNumeric.ALL.index("num_events")] == 1
+    assert table.profile[0].tolist() == [9, 9]
+    assert np.isnan(table.spend).all()
+    assert table.observed_days.tolist() == [0, 0]
+    assert table.next_active_days.tolist() == [np.inf, np.inf]
 
 
 def test_the_rows_of_some_users(tmp_path: Path) -> None:

@@ -18,11 +18,12 @@ from spark_jobs import job
 from spark_jobs.features.cuts import Cuts
 from spark_jobs.features.vocabulary import PriorFit
 from spark_jobs.gate import QualityError
+from spark_jobs.metadata import examples_hash
 from spark_jobs.settings import EventColumns, SplitSettings
 from tests.spark_jobs import shop
 
 VIEWS = EventColumns(user_id="user", item_id="item", timestamp="moment", event_type="'purchase'")
-TEST_CUT, VALIDATION_CUT = shop.seconds(90), shop.seconds(75)
+TEST_CUT, VALIDATION_CUT, NOW = shop.seconds(90), shop.seconds(75), shop.seconds(119.75)
 
 
 def rows(version: Path, table: str) -> list[dict[str, Any]]:
@@ -115,7 +116,7 @@ def test_item_and_user_indices_follow_first_sight(version: Path) -> None:
 
 def test_item_snapshots_show_what_was_known(version: Path) -> None:
     at = {(r[Column.ITEM_ID], r[Column.VALID_FROM]): r for r in rows(version, Table.ITEM_FEATURES)}
-    assert set(at) == {(item, cut) for item in "ABCD" for cut in (VALIDATION_CUT, TEST_CUT)}
+    assert set(at) == {(item, cut) for item in "ABCD" for cut in (VALIDATION_CUT, TEST_CUT, NOW)}
     new = at["D", TEST_CUT]
     assert not new[Column.IN_TRAINING]
     assert new[Column.POPULARITY] == 0
@@ -137,6 +138,31 @@ def test_examples_include_users_first_seen_in_the_window(version: Path) -> None:
     }
 
 
+def test_the_end_of_the_data_is_a_cut_that_nothing_follows(spark: Any, version: Path) -> None:
+    examples = [row for row in rows(version, Table.EXAMPLES) if row[Column.SPLIT] == Split.NOW]
+    assert {row[Column.CUT] for row in examples} == {NOW}
+    # u1: 17 weeks and a return; u2: 17 weeks and one line of D; u3: 17 weeks; late: one line
+    assert {row[Column.USER_INDEX]: row[Column.PREFIX_LENGTH] for row in examples} == {
+        1: 18,
+        2: 18,
+        3: 17,
+        4: 1,
+    }
+    users = {
+        r[Column.USER_INDEX]: r for r in rows(version, Table.USER_FEATURES) if r[Column.VALID_FROM] == NOW
+    }
+    assert set(users) == {1, 2, 3, 4}
+    assert (users[4]["recency_days"], users[4]["spend"]) == (24.75, 36.0)
+    assert NOW not in {row[Column.CUT] for row in rows(version, Table.VALUE_TARGETS)}
+    items = {r[Column.ITEM_ID]: r for r in rows(version, Table.ITEM_FEATURES) if r[Column.VALID_FROM] == NOW}
+    assert all(row[Column.IN_TRAINING] for row in items.values())
+    assert (items["D"][Column.POPULARITY], items["D"][Column.KNOWN_AT]) == (2, NOW)
+    frame = spark.read.parquet(str(version / Table.EXAMPLES))
+    stored = json.loads((version / Table.METADATA).read_text())["split"]["hash"]
+    assert examples_hash(frame.where("split != 'now'")) == examples_hash(frame) == stored
+    assert examples_hash(frame.where("split != 'test'")) != stored
+
+
 def test_value_targets_by_hand(version: Path) -> None:
     at = {(r[Column.USER_INDEX], r[Column.CUT]): r for r in rows(version, Table.VALUE_TARGETS)}
     u1 = at[1, TEST_CUT]
@@ -156,6 +182,7 @@ def test_metadata_tells_the_protocol(version: Path) -> None:
         "train": [shop.seconds(day) for day in (30, 45, 60)],
         "validation": VALIDATION_CUT,
         "test": TEST_CUT,
+        "now": NOW,
     }
     assert metadata["num_items"] == 4
     assert metadata["item_capacity"] == 5
@@ -300,7 +327,7 @@ def test_an_outcome_that_the_log_tells_too_counts_once(
 def test_a_fit_on_later_events_is_not_gone_on_from(version: Path, capsys: pytest.CaptureFixture[str]) -> None:
     metadata = json.loads((version / Table.METADATA).read_text())
     fitted = json.loads((version / Table.VOCABULARIES).read_text())
-    at = Cuts(train=(), validation=VALIDATION_CUT, test=TEST_CUT)
+    at = Cuts(train=(), validation=VALIDATION_CUT, test=TEST_CUT, now=NOW)
     assert list(job._prior_fit((version, metadata), at).tokens) == fitted["tokens"] != []
     assert job._prior_fit((version, metadata), at).log_price == metadata["scalers"]["log_price"]
     earlier = dataclasses.replace(at, validation=VALIDATION_CUT - 1)

@@ -20,7 +20,11 @@ def test_train_cuts_step_back_from_the_validation_cut() -> None:
     cuts = find_cuts(split(), first_timestamp=seconds(0), last_timestamp=seconds(120))
     assert (cuts.test, cuts.validation) == (seconds(90), seconds(70))
     assert cuts.train == tuple(seconds(day) for day in (30, 40, 50, 60))
-    assert cuts.labelled()[-2:] == [(seconds(70), Split.VALIDATION), (seconds(90), Split.TEST)]
+    assert cuts.labelled()[-3:] == [
+        (seconds(70), Split.VALIDATION),
+        (seconds(90), Split.TEST),
+        (seconds(120), Split.NOW),
+    ]
 
 
 def test_days_before_the_end_count_from_the_last_midnight() -> None:

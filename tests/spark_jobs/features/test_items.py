@@ -69,6 +69,13 @@ def test_a_snapshot_takes_the_latest_text_and_median_price_before_the_cut(spark:
     assert (new["in_training"], new["known_at"]) == (False, seconds(12))
     assert (gone["text"], gone["price"], gone["in_training"]) == ("", None, False)
 
+    facts = facts_at_cuts(events, [CUT, seconds(13)], ["purchase"])
+    rows = snapshots(facts, items, None, ties=["order_id"]).collect()
+    assert {row["item_index"]: row for row in rows if row["valid_from"] == CUT} == found
+    new = next(row for row in rows if row["item_index"] == 2 and row["valid_from"] != CUT)
+    assert (new["text"], new["price"], new["popularity"]) == ("SECOND", 27.5, 2)
+    assert (new["in_training"], new["known_at"]) == (True, seconds(13))
+
 
 @pytest.fixture
 def snapshot(spark: Any) -> Any:

@@ -119,3 +119,44 @@ def test_a_new_user_within_the_window_is_cold(spark: Any) -> None:
     }
     assert found == {(seconds(100), "validation", 0), (seconds(130), "test", 1)}
     assert {row["cut"] for row in steps.value_targets(frame, horizons_days=[10]).collect()} == {seconds(130)}
+
+
+def test_now_knows_everyone_and_leaves_the_other_cuts_as_they_are(spark: Any) -> None:
+    events = spark.createDataFrame(
+        [
+            (1, "purchase", seconds(90), seconds(90), 0, "a", 5.0, "UK"),
+            (1, "purchase", seconds(140), seconds(140), 0, "b", 7.0, "UK"),
+            (4, "purchase", seconds(136), seconds(136), 0, "c", 3.0, "UK"),  # after the test window of 5 days
+        ],
+        EVENTS,
+    )
+    keys = spark.createDataFrame([(1, "k1"), (4, "k4")], "user_index int, user_key string")
+
+    def tables(cuts: list[tuple[int, str]]) -> list[set[Any]]:
+        frame = steps.users_at_cuts(
+            steps.activity(events), cuts, horizons_days=[10], last_timestamp=seconds(140)
+        )
+        found = (
+            steps.examples(frame, window_days=5),
+            steps.user_features(frame, keys, None, {}).drop("profile"),
+            steps.value_targets(frame, horizons_days=[10]).select("user_index", "cut", "observed_days"),
+        )
+        return [{tuple(row) for row in table.collect()} for table in found]
+
+    examples, features, targets = tables([*CUTS, (seconds(140), "now")])
+    at_now = {row for row in examples if row[1] == seconds(140)}
+    assert at_now == {(1, seconds(140), "now", 2), (4, seconds(140), "now", 1)}
+    # events, orders, days, recency and tenure in days, money in all and in the last 30 and 90 days
+    assert {row for row in features if row[2] == seconds(140)} == {
+        (1, "k1", seconds(140), seconds(140), 2, 2, 2, 0, 50, 12, 7, 12),
+        (4, "k4", seconds(140), seconds(136), 1, 1, 1, 4, 4, 3, 3, 3),
+    }
+    assert {row[1] for row in targets} == {seconds(100), seconds(130)}
+    assert {row for row in examples if row not in at_now} == {
+        (1, seconds(100), "validation", 1),
+        (1, seconds(130), "test", 1),
+    }
+    before = tables(CUTS)
+    assert before[0] == examples - at_now
+    assert before[1] == {row for row in features if row[2] != seconds(140)}
+    assert before[2] == targets
