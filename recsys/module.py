@@ -94,7 +94,8 @@ class UserModule(pl.LightningModule):
 
     def training_step(self, batch: TrainBatch, batch_idx: int) -> dict[str, Any]:
         """`parts` are as `losses` gives them, with the weighted sum as `loss`."""
-        parts = self.losses(batch)
+        with self.trainer.precision_plugin.forward_context():  # DeepSpeed's engine has left any outer one
+            parts = self.losses(batch)
         loss = torch.stack([getattr(self.objective, name) * part for name, part in parts.items()]).sum()
         shares = self.trainer.world_size * self.trainer.accumulate_grad_batches
         told = {name: part.detach() for name, part in (parts | {"loss": loss}).items()}
@@ -121,7 +122,8 @@ class UserModule(pl.LightningModule):
         self.log("train/temperature", self.model.temperature.log.exp())
         if self.evaluate_epoch is not None:
             self.model.eval()
-            with torch.no_grad():  # tensors of inference mode could not be trained on under ZeRO-3
+            # tensors of inference mode could not be trained on under ZeRO-3
+            with torch.no_grad(), self.trainer.precision_plugin.forward_context():
                 figures = self.evaluate_epoch(self.model)
             self.model.train()
             self.log_dict({f"validation/{name}": value for name, value in figures.items()}, prog_bar=True)

@@ -29,9 +29,13 @@ class AdamW:
         self.lr, self.weight_decay, self.betas = lr, weight_decay, (betas[0], betas[1])
 
     def __call__(self, groups: Iterable[Any]) -> torch.optim.Optimizer:
-        return torch.optim.AdamW(
+        optimizer = torch.optim.AdamW(
             groups, lr=self.lr, weight_decay=self.weight_decay, betas=self.betas, fused=True
         )
+        # A fused step offers to undo loss scaling itself, and Lightning then refuses to clip before it.
+        # Without the offer gradients are unscaled beforehand, where there is any scaling.
+        optimizer._step_supports_amp_scaling = False
+        return optimizer
 
 
 class WarmupCosine:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
+import pytorch_lightning as pl
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
@@ -22,11 +24,14 @@ from recsys.parallel.cluster import allotted
 from recsys.parallel.planner.cluster import Cluster
 from recsys.policy.slates import PolicyConfig
 from recsys.promotion import PromotionRules
-from recsys.settings import read_own, read_settings
+from recsys.settings import check_arguments, read_own, read_settings
 from recsys.simulator.world import WorldConfig
 from spark_jobs.settings import JobSettings
 
 CONF = Path(conf_dir())
+NAMED_SETTING = re.compile(
+    r"(?<![\w/.])((?:callbacks|data|logger|model|objective|optimizer|trainer)(?:\.[a-z_]+)+)(?:=([\w.-]+))?"
+)
 COMMANDS = sorted(path.stem for path in CONF.glob("*.yaml"))
 OPTIONS = sorted((path.parent.name, path.stem) for path in CONF.glob("*/*.yaml"))
 USED_BY = {  # the command through which a group is composed
@@ -135,6 +140,34 @@ def test_every_target_in_the_training_config_is_covered() -> None:
         return isinstance(node, dict) and ("_target_" in node or any(targets(v) for v in node.values()))
 
     assert {name for name, node in config.items() if targets(node)} == built
+
+
+def overrides_in_docs() -> dict[str, set[str]]:
+    """The settings of training that the documents name, and the values they give them."""
+    named: dict[str, set[str]] = {}
+    for document in ("README.md", "docs/scaling.md", "slurm/README.md"):
+        text = (CONF.parent / document).read_text().replace(".\n", ".")  # some names go over two lines
+        for name, value in NAMED_SETTING.findall(text):
+            named.setdefault(name, set()).update({value} - {""})
+    return named
+
+
+@pytest.mark.parametrize("size", [option for group, option in OPTIONS if group == "model"])
+@pytest.mark.parametrize("strategy", ["zero2", "zero3"])
+def test_what_the_documents_name_composes_with_every_model(size: str, strategy: str) -> None:
+    named = overrides_in_docs()
+    if strategy != "zero3":
+        del named["trainer.strategy.offload_parameters"]
+    assert {"trainer.accumulate_grad_batches", "trainer.max_steps", "model.table"} <= named.keys()
+    groups = (f"model={size}", f"trainer={strategy}")
+    before = composed("train", *groups)
+    for name, values in named.items():
+        kept = OmegaConf.select(before, name, throw_on_missing=True)
+        for value in values or {str(kept).lower() if kept is not None else "null"}:
+            settings = plain(composed("train", *groups, f"{name}={value}"))
+            read_settings(ModelSettings, settings["model"])
+            trainer = settings["trainer"] | allotted(settings["trainer"])
+            check_arguments(pl.Trainer.__init__, trainer, where="trainer")
 
 
 def test_output_folders_are_kept_apart_by_data_set() -> None:

@@ -117,6 +117,7 @@ def fit(
     steps: int,
     stop: StopAt | None = None,
     resume: Path | None = None,
+    trainer_settings: dict[str, Any] | None = None,
     **parts: Any,
 ) -> UserModule:
     pl.seed_everything(0, verbose=False)
@@ -132,6 +133,7 @@ def fit(
         use_distributed_sampler=False,
         num_sanity_val_steps=0,
         callbacks=[stop] if stop else [],
+        **(trainer_settings or {}),
     )
     trainer.fit(trained, datamodule=UserDataModule(samples=samples, plan=PLAN), ckpt_path=resume)
     return trained
@@ -169,6 +171,19 @@ def test_training_lowers_the_loss_and_judges_each_epoch(samples: TrainingSamples
     torch.manual_seed(0)
     assert loss(trained) < 0.95 * loss(module())
     assert seen == [False, False, False], "judged in evaluation mode, once an epoch"
+
+
+def test_a_fused_step_is_clipped_in_bf16(samples: TrainingSamples) -> None:
+    """A clip to almost nothing leaves a step of AdamW as it is, and one within its epsilon near nothing."""
+    start = module().model.state_dict()
+
+    def moved(clip: float) -> float:
+        settings = {"precision": "bf16-mixed", "gradient_clip_val": clip}
+        weights = fit(samples, steps=1, trainer_settings=settings).model.state_dict()
+        return max(float((weights[name] - weight).abs().max()) for name, weight in start.items())
+
+    assert moved(1.0) > 1e-3
+    assert moved(1e-12) < 1e-4
 
 
 def test_only_matrices_and_tables_decay() -> None:

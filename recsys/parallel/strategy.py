@@ -6,17 +6,21 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from pytorch_lightning.accelerators import CPUAccelerator
+from pytorch_lightning.plugins.precision import DeepSpeedPrecision
 from pytorch_lightning.strategies import DDPStrategy, DeepSpeedStrategy
 
 from recsys.nn.user_model import UserModel
 from recsys.parallel.checkpoints import TABLES, ranks_of, seal
 from recsys.parallel.tables import StepsTables
 from recsys.parallel.tables.table import ShardedTable
+from recsys.schema import InputError
 
 if not torch.cuda.is_available():
     os.environ.setdefault("DS_ACCELERATOR", "cpu")  # read when deepspeed is imported
@@ -24,9 +28,32 @@ if not torch.cuda.is_available():
 _PARTS = "checkpoint"  # where Lightning has DeepSpeed put a checkpoint's parts
 
 
+class ZeroPrecision(DeepSpeedPrecision):
+    """In bf16 DeepSpeed casts the parameters, and Lightning would cast batches and buffers too: money, days
+    and popularity have more digits than bfloat16 keeps. Here they stay, and autocast sees to the rest.
+    """
+
+    def __init__(self, precision: Any, *, device_type: str) -> None:
+        super().__init__(precision)
+        self.device_type = device_type
+
+    def convert_module(self, module: torch.nn.Module) -> torch.nn.Module:
+        return module
+
+    def convert_input(self, data: Any) -> Any:
+        return data
+
+    @contextmanager
+    def forward_context(self) -> Iterator[None]:  # type: ignore[override]
+        is_mixed = self._desired_dtype != torch.float32
+        with torch.autocast(self.device_type, self._desired_dtype if is_mixed else None, enabled=is_mixed):
+            yield
+
+
 class ZeroStrategy(DeepSpeedStrategy):
-    """DeepSpeed's ZeRO with four things mended: it runs on processors; accumulated gradients have the scale
-    of one big batch; a checkpoint is whole or absent; and another number of ranks can go on from it.
+    """DeepSpeed's ZeRO with five things mended: it runs on processors; bf16 is for parameters and products
+    alone; accumulated gradients have the scale of one big batch; a checkpoint is whole or absent; and another
+    number of ranks can go on from it.
     """
 
     def setup_environment(self) -> None:
@@ -37,17 +64,12 @@ class ZeroStrategy(DeepSpeedStrategy):
             super(DeepSpeedStrategy, self).setup_environment()
         else:
             super().setup_environment()
+        precision = self.precision_plugin.precision
+        self.precision_plugin = ZeroPrecision(precision, device_type=self.root_device.type)
 
     def backward(self, closure_loss: torch.Tensor, optimizer: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
         """Lightning has divided the loss by the accumulated batches; DeepSpeed would do so again."""
         return super().backward(closure_loss, optimizer, *args, **({"scale_wrt_gas": False} | kwargs))
-
-    def training_step(self, *args: Any, **kwargs: Any) -> Any:
-        """In bf16 DeepSpeed casts the weights; autocast sees to numbers that are made on the way."""
-        assert self.lightning_module is not None
-        is_bf16 = str(self.lightning_module.trainer.precision).startswith("bf16")
-        with torch.autocast(self.root_device.type, torch.bfloat16, enabled=is_bf16):
-            return super().training_step(*args, **kwargs)
 
     def save_checkpoint(self, checkpoint: dict[str, Any], filepath: Any, storage_options: Any = None) -> None:
         """Every rank writes its part beside; the first seals them and renames."""
@@ -142,13 +164,25 @@ def zero(
     offload_optimizer: bool = False,
     offload_parameters: bool = False,
 ) -> ZeroStrategy:
-    """ZeRO stage 1 shards the optimizer's state over the ranks, 2 the gradients too, 3 the parameters too."""
-    return ZeroWithTables(
+    """ZeRO stage 1 shards the optimizer's state over the ranks, 2 the gradients too, 3 the parameters too.
+
+    Raises InputError where parameters are to be offloaded that every rank holds.
+    """
+    if offload_parameters and stage < 3:
+        raise InputError(
+            f"trainer.strategy.offload_parameters is for trainer=zero3: under zero{stage} every rank works "
+            "with whole parameters; take zero3, or offload_optimizer alone"
+        )
+    strategy = ZeroWithTables(
         stage=stage,
         offload_optimizer=offload_optimizer,
         offload_parameters=offload_parameters,
         logging_batch_size_per_gpu=1,
     )
+    assert isinstance(strategy.config, dict)
+    # torch's fused AdamW steps on processors as it is; DeepSpeed's own has to be compiled on every node first
+    strategy.config["zero_force_ds_cpu_optimizer"] = False
+    return strategy
 
 
 def whole_model(strategy: Any, model: UserModel) -> UserModel:
@@ -164,10 +198,23 @@ def whole_model(strategy: Any, model: UserModel) -> UserModel:
 
 
 def whole_weights(strategy: Any, model: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """The model's state on the CPU, gathered where ZeRO-3 has split it. Every rank must call it."""
-    if isinstance(strategy, ZeroStrategy) and strategy.zero_stage_3:
-        import deepspeed
+    """The model's state on the CPU. Under ZeRO these are the float32 weights that the optimizer steps, put
+    together from all ranks: the model's own may be rounded, or a part. Every rank must call it.
+    """
+    split: dict[str, torch.nn.Parameter] = {}
+    if isinstance(strategy, ZeroStrategy):
+        model.to(strategy.root_device)  # where ranks exchange tensors; training leaves it on the CPU
+        split = dict(model.named_parameters())
+    weights = {}
+    for name, tensor in model.state_dict().items():
+        whole = _stepped(split[name]) if name in split else tensor.detach()
+        weights[name] = whole.cpu().clone()
+    return weights
 
-        with deepspeed.zero.GatheredParameters(list(model.parameters())):
-            return {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
-    return {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
+
+def _stepped(parameter: torch.nn.Parameter) -> torch.Tensor:
+    """The float32 weight behind a parameter under ZeRO; a collective."""
+    from deepspeed.utils import safe_get_full_fp32_param
+
+    whole: torch.Tensor = safe_get_full_fp32_param(parameter)
+    return whole

@@ -14,18 +14,19 @@ from pathlib import Path
 import pytest
 import torch
 
-from recsys.bundle import load_bundle
+from recsys.bundle import Bundle, load_bundle
 from recsys.parallel.checkpoints import fault, newest_whole
 from tests import tiny, wandb_file
 
 pytestmark = [pytest.mark.distributed, pytest.mark.timeout(900)]
 OUTPUTS = Path("outputs", "online_retail")
+JUDGED = "validation/ndcg@10/all"
 FEW_STEPS = ("trainer.max_epochs=9999", "callbacks.checkpoint.every_n_train_steps=5")
 
 
 def command(name: str, *overrides: str, steps: int = 40) -> list[str]:
     settings = [o for o in tiny.TRAIN_OVERRIDES if not o.startswith("trainer.max_epochs")]
-    limit = f"+trainer.max_steps={steps}"
+    limit = f"trainer.max_steps={steps}"
     return ["-m", "recsys", "train", f"name={name}", *settings, *FEW_STEPS, limit, *overrides]
 
 
@@ -54,17 +55,37 @@ def wait_for_step(
     raise AssertionError(f"no checkpoint in {folder}: {process.communicate(timeout=5)[1][-3000:]}")
 
 
-@pytest.mark.parametrize("strategy", ["ddp", "zero2", "zero3"])
-def test_two_ranks_make_one_bundle(tiny_tables: Path, tiny_root: Path, strategy: str) -> None:
+def on_two_ranks(root: Path, name: str, strategy: str, *overrides: str) -> Bundle:
+    """What the command makes of model=tiny, at its own size, in ten steps."""
     if strategy != "ddp":
         pytest.importorskip("deepspeed")
-    tiny.run(*command(strategy, f"trainer={strategy}", "trainer.devices=2"), cwd=tiny_root)
-    bundle = load_bundle(tiny_root / "models" / "online_retail" / strategy)
-    assert torch.isfinite(bundle.model.item_tower.words.weight).all()
+    sized = [o for o in command(name, "model=tiny", steps=10) if not o.startswith("model.")]
+    tiny.run(*sized, f"trainer={strategy}", "trainer.devices=2", *overrides, cwd=root)
+    bundle = load_bundle(root / "models" / "online_retail" / name)
+    assert (bundle.model.config.width, bundle.model.config.num_blocks) == (64, 2)
+    assert all(torch.isfinite(weight).all() for weight in bundle.model.parameters())
     assert bundle.model.item_tower.words.weight.numel() > 1000, "gathered from both ranks"
-    kept = sorted((tiny_root / OUTPUTS / strategy / "checkpoints").glob("step=*"))
-    assert [path.name for path in kept] == ["step=35.ckpt", "step=40.ckpt"]
+    kept = sorted((root / OUTPUTS / name / "checkpoints").glob("step=*"), key=os.path.getmtime)
+    assert [path.name for path in kept] == ["step=5.ckpt", "step=10.ckpt"]
     assert [fault(path) for path in kept] == [None, None]
+    return bundle
+
+
+@pytest.mark.parametrize("strategy", ["ddp", "zero1", "zero2", "zero3"])
+def test_two_ranks_make_one_bundle(tiny_tables: Path, tiny_root: Path, strategy: str) -> None:
+    on_two_ranks(tiny_root, strategy, strategy)
+
+
+@pytest.mark.parametrize("strategy", ["ddp", "zero2", "zero3"])
+def test_bf16_trains_and_is_judged_epoch_by_epoch(tiny_tables: Path, tiny_root: Path, strategy: str) -> None:
+    name = f"{strategy}-bf16"
+    bundle = on_two_ranks(tiny_root, name, strategy, "trainer.precision=bf16-mixed", "fit_until=validation")
+    with (tiny_root / OUTPUTS / name / "csv" / "metrics.csv").open() as file:
+        figures = [float(row[JUDGED]) for row in csv.DictReader(file) if row[JUDGED]]
+    assert figures
+    assert all(0.1 < figure < 1 for figure in figures)
+    weight = bundle.model.item_tower.lookup.rows(0, 100)
+    assert not torch.equal(weight, weight.bfloat16().float()), "the optimizer's weights are not rounded"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytorch_lightning as pl
 import torch
@@ -69,6 +71,28 @@ class Order(pl.Callback):
         self.micro.append(samples_in(batch))
 
 
+class Kinds(pl.Callback):
+    """The types of floating-point numbers in the module's buffers and in its batches."""
+
+    def __init__(self) -> None:
+        self.seen = dict[str, list[str]]()
+
+    def on_train_batch_start(self, trainer: pl.Trainer, module: Any, batch: TrainBatch, *_: Any) -> None:
+        fields = [*batch.histories, *batch.items, *batch.cuts]
+        for name, tensors in (("buffers", list(module.buffers())), ("batch", fields)):
+            self.seen[name] = sorted({str(t.dtype) for t in tensors if t.is_floating_point()})
+
+
+@contextmanager
+def autocast_seen_as_on_gpus() -> Iterator[None]:
+    """DeepSpeed's engine turns autocast off where torch, not asked of a device, says that there is any: on
+    GPUs it then means theirs, and here the processor's.
+    """
+    asked_of = torch.is_autocast_enabled
+    with patch.object(torch, "is_autocast_enabled", lambda device_type="cpu": asked_of(device_type)):
+        yield
+
+
 class Rows(Logger):
     """Keeps what a run tells of its steps."""
 
@@ -100,6 +124,7 @@ def train(
     accumulate: int = 1,
     clip: float | None = None,
     optimizer: str = "sgd",
+    lr: float = 0.01,
     table_optimizer: str | None = None,
     num_ranks: int = 2,
     dropout: float = 0.0,
@@ -108,15 +133,17 @@ def train(
     save_at: int = 0,
     resume: str | None = None,
     activation_checkpointing: bool = False,
+    precision: str = "32-true",
     more: Sequence[pl.Callback] = (),
     logger: Any = False,
     **options: Any,
 ) -> dict[str, Any]:
     """Loss of each step, this rank's share of the global batch's; the samples of each micro batch; and the
-    weights at the end.
+    weights at the end; and the types of what is not learned.
 
     `table_optimizer`: the item tables are sharded and stepped by it. `seed` is that of dropout alone. With
-    `save`, the run ends at step `save_at` with a checkpoint of that name.
+    `save`, the run ends at step `save_at` with a checkpoint of that name. `lr` is AdamW's; `options` are
+    those of `zero`.
     """
     pl.seed_everything(seed, verbose=False)  # small_model has its own
     trained = module(dropout=dropout)
@@ -124,13 +151,14 @@ def train(
         trained.model = with_sharded_tables(trained.model, optimizer=table_optimizer, lr=0.01)
         trained.model.train(dropout > 0)
     trained.model.config = replace(trained.model.config, activation_checkpointing=activation_checkpointing)
-    trained.make_optimizer = SGD() if optimizer == "sgd" else AdamW(lr=0.01)
+    trained.make_optimizer = SGD() if optimizer == "sgd" else AdamW(lr=lr)
     trained.make_scheduler = constant
-    losses, order = Losses(accumulate), Order()
+    losses, order, kinds = Losses(accumulate), Order(), Kinds()
     trainer = pl.Trainer(
         accelerator="cpu",
         devices=num_ranks,
         strategy=ddp() if strategy == "ddp" else zero(stage=int(strategy[-1]), **options),
+        precision=precision,  # type: ignore[arg-type]
         max_steps=steps,
         accumulate_grad_batches=accumulate,
         gradient_clip_val=clip,
@@ -146,12 +174,14 @@ def train(
             *more,
             losses,
             order,
+            kinds,
             RandomStates(),
             *([StopAt(step=save_at, path=Path(save))] if save else []),
         ],
     )
     samples = samples_of(num_negatives=5) if table_optimizer else samples_of()
-    trainer.fit(trained, datamodule=UserDataModule(samples=samples, plan=PLAN), ckpt_path=resume)
+    with autocast_seen_as_on_gpus():
+        trainer.fit(trained, datamodule=UserDataModule(samples=samples, plan=PLAN), ckpt_path=resume)
     weights = whole_weights(trainer.strategy, trained.model)
     weights |= {name: table.rows(0, table.num_rows) for name, table in tables_of(trained.model).items()}
-    return {"losses": losses.steps, "samples": order.micro, "weights": weights}
+    return {"losses": losses.steps, "samples": order.micro, "weights": weights, "kinds": kinds.seen}
