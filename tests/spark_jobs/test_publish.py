@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from recsys.schema import Table
+from recsys.schema import SCHEMA_VERSION, Table
 from spark_jobs import publish
 
 
@@ -18,7 +18,7 @@ def fill(folder: Path) -> None:
     for table in publish.TABLES:
         (folder / table).mkdir()
         (folder / table / publish.SUCCESS).touch()
-    publish.write_document({"schema_version": 1}, folder, Table.METADATA)
+    publish.write_document({"schema_version": SCHEMA_VERSION}, folder, Table.METADATA)
     publish.write_document({}, folder, Table.VOCABULARIES)
     publish.write_document({}, folder, Table.QUALITY)
 
@@ -30,7 +30,10 @@ def test_latest_moves_to_each_new_version(tmp_path: Path) -> None:
             assert publish.publish(folder, version) == tmp_path / version
     assert os.readlink(tmp_path / Table.LATEST) == "two"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["latest", "one", "two"]
-    assert publish.latest_version(tmp_path) == ((tmp_path / "two").resolve(), {"schema_version": 1})
+    assert publish.latest_version(tmp_path) == (
+        (tmp_path / "two").resolve(),
+        {"schema_version": SCHEMA_VERSION},
+    )
 
 
 def test_a_table_without_its_success_mark_is_not_published(tmp_path: Path) -> None:
