@@ -28,7 +28,24 @@ MANIFEST = "manifest.json"
 TABLES = "tables"  # entry of a checkpoint: the folder of its tables, as seen from its own
 _TABLES_OF = ".tables-"
 _UNFINISHED = (".building-", ".replaced-", ".universal-")
-_STEP = re.compile(r"step=(\d+)")
+_NAME = re.compile(r"step-(\d+)\.ckpt")
+
+
+def checkpoint_name(step: int | str) -> str:
+    """A name that may stand on a command line as it is: Hydra's grammar takes no second `=`."""
+    return f"step-{step}.ckpt"
+
+
+def step_of(path: Path) -> int | None:
+    """None where this is no name of a checkpoint."""
+    found = _NAME.fullmatch(path.name)
+    return int(found.group(1)) if found else None
+
+
+def checkpoints(folder: Path) -> list[tuple[int, Path]]:
+    """(step, checkpoint) of all in a folder, the earliest first."""
+    steps = [(step_of(path), path) for path in (folder.iterdir() if folder.is_dir() else ())]
+    return sorted((step, path) for step, path in steps if step is not None)
 
 
 class WholeCheckpoints(TorchCheckpointIO):
@@ -53,7 +70,8 @@ class LastCheckpoints(ModelCheckpoint):
             raise InputError("callbacks.checkpoint.save_top_k=0 keeps nothing to go on from; use 1 or more")
         super().__init__(
             dirpath=dirpath,
-            filename="{step}",
+            filename=checkpoint_name("{step}").removesuffix(self.FILE_EXTENSION),
+            auto_insert_metric_name=False,
             monitor="step",
             mode="max",
             save_top_k=save_top_k,
@@ -70,8 +88,9 @@ class LastCheckpoints(ModelCheckpoint):
     def _save_checkpoint(self, trainer: pl.Trainer, filepath: str) -> None:
         super()._save_checkpoint(trainer, filepath)
         if trainer.is_global_zero and self.save_top_k > 0:
-            earlier = [path for step, path in _by_step(Path(filepath).parent) if step <= trainer.global_step]
-            for path in earlier[self.save_top_k :]:
+            there = checkpoints(Path(filepath).parent)
+            earlier = [path for step, path in there if step <= trainer.global_step]
+            for path in earlier[: -self.save_top_k]:
                 trainer.strategy.remove_checkpoint(path)
             _sweep(Path(filepath).parent)
 
@@ -129,7 +148,7 @@ def _changed_part(folder: Path) -> Path | None:
 
 def newest_whole(folder: Path) -> Path | None:
     """The checkpoint of the latest step that is whole; damaged ones are named on stderr. None: begin anew."""
-    for _, path in _by_step(folder):
+    for _, path in reversed(checkpoints(folder)):
         damage = fault(path)
         if damage is None:
             return path
@@ -160,16 +179,6 @@ def _sweep(folder: Path) -> None:
             shutil.rmtree(path, ignore_errors=True)
         else:
             path.unlink(missing_ok=True)
-
-
-def _by_step(folder: Path) -> list[tuple[int, Path]]:
-    """(step, checkpoint), the latest first."""
-    steps = [
-        (int(found.group(1)), path)
-        for path in (folder.iterdir() if folder.is_dir() else ())
-        if not path.name.startswith(".") and (found := _STEP.search(path.name))
-    ]
-    return sorted(steps, reverse=True)
 
 
 def _digest(path: Path) -> str:

@@ -71,24 +71,24 @@ def test_the_last_two_are_kept_through_signals_and_resumes(tmp_path: Path) -> No
     with pytest.raises(SystemExit) as left:
         fit(tmp_path, steps=20, asked_at=5)
     assert left.value.code == 128 + signal.SIGUSR1
-    assert kept(tmp_path) == ["step=4.ckpt", "step=5.ckpt"]
-    (tmp_path / "step=99.ckpt").write_bytes(b"torn")
+    assert kept(tmp_path) == ["step-4.ckpt", "step-5.ckpt"]
+    (tmp_path / "step-99.ckpt").write_bytes(b"torn")
     with pytest.raises(SystemExit):
         fit(tmp_path, steps=20, asked_at=7, resume=newest_whole(tmp_path))
-    assert kept(tmp_path) == ["step=6.ckpt", "step=7.ckpt", "step=99.ckpt"], "later ones are not its own"
+    assert kept(tmp_path) == ["step-6.ckpt", "step-7.ckpt", "step-99.ckpt"], "later ones are not its own"
     fit(tmp_path, steps=12, resume=newest_whole(tmp_path))
-    assert kept(tmp_path) == ["step=10.ckpt", "step=12.ckpt", "step=99.ckpt"]
+    assert kept(tmp_path) == ["step-10.ckpt", "step-12.ckpt", "step-99.ckpt"]
 
 
 def test_what_killed_attempts_left_is_swept(tmp_path: Path) -> None:
     """A run that is killed often would fill the disk."""
-    (tmp_path / ".building-step=2.ckpt-77").write_bytes(b"half")
-    for left in (".building-step=3.ckpt", ".universal-step=3.ckpt"):
+    (tmp_path / ".building-step-2.ckpt-77").write_bytes(b"half")
+    for left in (".building-step-3.ckpt", ".universal-step-3.ckpt"):
         (tmp_path / left / "part").mkdir(parents=True)
     for step in (2, 3):
-        (tmp_path / f".tables-step={step}.ckpt" / f"step-{step}").mkdir(parents=True)
+        (tmp_path / f".tables-step-{step}.ckpt" / f"step-{step}").mkdir(parents=True)
     fit(tmp_path, steps=4)
-    assert kept(tmp_path) == [".tables-step=2.ckpt", "step=2.ckpt", "step=4.ckpt"]
+    assert kept(tmp_path) == [".tables-step-2.ckpt", "step-2.ckpt", "step-4.ckpt"]
 
 
 @pytest.mark.usefixtures("leaves")
@@ -105,7 +105,7 @@ def test_slurm_may_end_the_process_as_soon_as_it_is_told(
     monkeypatch.setenv("SLURM_JOB_ID", "7")
     with pytest.raises(SystemExit):
         fit(tmp_path, steps=20, asked_at=3)
-    assert seen == [(["scontrol", "requeue", "7"], signal.SIG_DFL, ["step=2.ckpt", "step=3.ckpt"])]
+    assert seen == [(["scontrol", "requeue", "7"], signal.SIG_DFL, ["step-2.ckpt", "step-3.ckpt"])]
 
 
 def test_beside_training_sigterm_leaves_a_whole_offline_run(tmp_path: Path) -> None:
