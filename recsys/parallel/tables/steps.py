@@ -59,7 +59,7 @@ class StepsTables(DDPStrategy):
                     "hold for them; leave it or take model.table=sharded"
                 )
         for table in self.tables.values():
-            table.allocate(self.root_device)
+            table.allocate(self.root_device, node_ranks=self.num_processes)
 
     def training_step(self, *args: Any, **kwargs: Any) -> Any:
         for table in self.tables.values():
