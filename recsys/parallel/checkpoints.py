@@ -26,6 +26,7 @@ from recsys.schema import InputError
 
 MANIFEST = "manifest.json"
 TABLES = "tables"  # entry of a checkpoint: the folder of its tables, as seen from its own
+RUN = "run"  # entry of a checkpoint: what it keeps of its run (`parallel.record`)
 _TABLES_OF = ".tables-"
 _UNFINISHED = (".building-", ".replaced-", ".universal-")
 _NAME = re.compile(r"step-(\d+)\.ckpt")
@@ -95,14 +96,21 @@ class LastCheckpoints(ModelCheckpoint):
             _sweep(Path(filepath).parent)
 
 
+def is_checkpoint(path: Path) -> bool:
+    """Whether it looks like one, whole or not."""
+    return path.is_file() or (path / MANIFEST).is_file()
+
+
 def tables_home(checkpoint: Path) -> Path:
     """Beside the checkpoint, which may be a file or a folder; hidden, being none itself."""
     return checkpoint.with_name(f"{_TABLES_OF}{checkpoint.name}")
 
 
-def seal(folder: Path, *, num_ranks: int, tables: str | None = None) -> None:
-    """Write the manifest of a complete folder: size and hash of every part, how many ranks wrote it, and
-    where its tables lie, if it has any.
+def seal(
+    folder: Path, *, num_ranks: int, tables: str | None = None, run: dict[str, Any] | None = None
+) -> None:
+    """Write the manifest of a complete folder: size and hash of every part, how many ranks wrote it, where
+    its tables lie, if it has any, and what it keeps of its run.
     """
     parts = {
         str(part.relative_to(folder)): {"bytes": part.stat().st_size, "sha256": _digest(part)}
@@ -110,7 +118,8 @@ def seal(folder: Path, *, num_ranks: int, tables: str | None = None) -> None:
         if part.is_file() and part.name != MANIFEST
     }
     with whole_file(folder / MANIFEST) as building:
-        building.write_text(json.dumps({"num_ranks": num_ranks, TABLES: tables, "parts": parts}, indent=1))
+        content = {"num_ranks": num_ranks, TABLES: tables, RUN: run, "parts": parts}
+        building.write_text(json.dumps(content, indent=1))
 
 
 def ranks_of(folder: Path) -> int:
