@@ -14,7 +14,7 @@ COMMANDS = {
     "feedback": "impressions and outcomes -> the feedback log that spark_jobs reads",
     "promote": "challenger against champion; promotes or refuses with reasons",
     "plan": "memory, FLOPs, traffic, time and cost of a run on N nodes, before paying for it",
-    "reshard": "room for more items in a bundle or in a checkpoint's sharded tables",
+    "reshard": "a bundle with room for more items",
 }
 
 
