@@ -15,7 +15,7 @@ COMMANDS = {
     "promote": "challenger against champion; promotes or refuses with reasons",
     "plan": "memory, FLOPs, traffic, time and cost of a run on N nodes, before paying for it",
     "simulate": "a market with known long-term value -> the true value of policies, and their logs",
-    "reshard": "room for more items in a bundle or in a checkpoint's sharded tables",
+    "reshard": "a bundle with room for more items",
 }
 
 

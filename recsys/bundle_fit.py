@@ -14,6 +14,7 @@ from recsys.bundle import Bundle
 from recsys.data.tables import FeatureTables
 from recsys.schema import InputError, Split
 from recsys.vocabulary import check_continues
+from recsys.warm_start import Start
 
 
 def check_meaning(bundle: Bundle, tables: FeatureTables) -> None:
@@ -21,7 +22,7 @@ def check_meaning(bundle: Bundle, tables: FeatureTables) -> None:
 
     Tables of the same data set go on from those before them: items and words come to the end.
     """
-    _check_dataset(bundle, tables)
+    check_dataset(bundle, tables)
     item_id_V = tables.items(Split.TEST).item_id
     for index, (old, new) in enumerate(zip_longest(bundle.item_ids, item_id_V[: len(bundle.item_ids)])):
         if old != new:
@@ -37,7 +38,7 @@ def check_fit(bundle: Bundle, tables: FeatureTables) -> None:
 
     Words and values that came after its training are unknown to it (`nn.learned`).
     """
-    _check_dataset(bundle, tables)
+    check_dataset(bundle, tables)
     metadata, config = tables.metadata, bundle.model.config
     if tables.num_items > config.item_tower.capacity:
         raise InputError(
@@ -57,7 +58,7 @@ def check_fit(bundle: Bundle, tables: FeatureTables) -> None:
     check_meaning(bundle, tables)
 
 
-def check_unseen(bundle: Bundle, tables: FeatureTables, split: str) -> None:
+def check_unseen(bundle: Bundle | Start, tables: FeatureTables, split: str) -> None:
     """Raise InputError where the bundle has learned what came after the cut of a split: its figures there
     would be those of a memory."""
     if tables.is_time_split:
@@ -68,7 +69,7 @@ def check_unseen(bundle: Bundle, tables: FeatureTables, split: str) -> None:
         until = "the test events, past the validation ones"
     if is_past:
         raise InputError(
-            f"the bundle has learned until {until}; take one that learned less, or a later cut "
+            f"the model has learned until {until}; take one that learned less, or a later cut "
             "(evaluate: split=test, recommend: at=now, train: fit_until=test, promote: newer tables)"
         )
 
@@ -77,12 +78,12 @@ def _date(timestamp: int) -> str:
     return datetime.datetime.fromtimestamp(timestamp, datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
-def _check_dataset(bundle: Bundle, tables: FeatureTables) -> None:
+def check_dataset(bundle: Bundle | Start, tables: FeatureTables) -> None:
     trained = bundle.trained_on["dataset"]
     if trained != tables.metadata["dataset"]:
         raise InputError(
-            f"the bundle was trained on {trained}, the tables are of {tables.metadata['dataset']}; "
-            "name a bundle of this data set"
+            f"the model was trained on {trained}, the tables are of {tables.metadata['dataset']}; "
+            "name one of this data set"
         )
 
 

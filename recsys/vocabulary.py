@@ -8,33 +8,41 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from recsys.data.tables import FeatureTables
-from recsys.schema import InputError, Table
+from recsys.schema import InputError, Split, Table
 
 Identity = dict[str, dict[str, Any]]
+ITEMS = "items"
 
 
 def vocabulary_identity(tables: FeatureTables) -> Identity:
     """Size and hash of each vocabulary; what a bundle keeps of those it was trained with."""
-    return {
-        name: {"size": len(entries), "hash": _digest(entries)}
-        for name, entries in _vocabularies(tables).items()
-    }
+    return {name: identity(entries) for name, entries in _vocabularies(tables).items()}
+
+
+def identity(entries: Sequence[Any]) -> dict[str, Any]:
+    return {"size": len(entries), "hash": _digest(entries)}
+
+
+def item_identity(item_ids: Sequence[str]) -> Identity:
+    """For those who keep no list of the items, as a bundle does; `item_ids` by item_index."""
+    return {ITEMS: identity(item_ids[1:])}
 
 
 def check_continues(known: Identity, tables: FeatureTables) -> None:
     """Raise InputError where an index of the tables no longer stands for what it stood for in `known`."""
     found = _vocabularies(tables)
-    for name, identity in known.items():
-        entries = found.get(name, [])
-        if len(entries) < identity["size"] or _digest(entries[: identity["size"]]) != identity["hash"]:
+    if ITEMS in known:
+        found[ITEMS] = tables.items(Split.TEST).item_id[1:].tolist()
+    for name, before in known.items():
+        if identity(found.get(name, [])[: before["size"]]) != before:
             raise InputError(
-                f"{name} of the tables ({tables.dir}) do not go on from those the bundle was trained with: "
+                f"{name} of the tables ({tables.dir}) do not go on from those the model was trained with: "
                 "an index would stand for something else; retrain on these tables, without a warm start"
             )
 
 
 def _vocabularies(tables: FeatureTables) -> dict[str, Sequence[Any]]:
-    """Entry i of each list is what index i + 1 stands for; items are compared by id (`bundle_fit`)."""
+    """Entry i of each list is what index i + 1 stands for, but for items."""
     path = tables.dir / Table.VOCABULARIES
     try:
         fitted: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))

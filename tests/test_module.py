@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -118,6 +119,7 @@ def fit(
     stop: StopAt | None = None,
     resume: Path | None = None,
     trainer_settings: dict[str, Any] | None = None,
+    more: Sequence[pl.Callback] = (),
     **parts: Any,
 ) -> UserModule:
     pl.seed_everything(0, verbose=False)
@@ -132,7 +134,7 @@ def fit(
         enable_checkpointing=False,
         use_distributed_sampler=False,
         num_sanity_val_steps=0,
-        callbacks=[stop] if stop else [],
+        callbacks=[*more, *([stop] if stop else [])],
         **(trainer_settings or {}),
     )
     trainer.fit(trained, datamodule=UserDataModule(samples=samples, plan=PLAN), ckpt_path=resume)
@@ -150,6 +152,26 @@ def test_a_stopped_run_ends_where_an_unbroken_one_does(
     resumed = fit(samples, steps=steps, resume=path)
     for name, weight in unbroken.model.state_dict().items():
         torch.testing.assert_close(resumed.model.state_dict()[name], weight, atol=1e-6, rtol=1e-5)
+
+
+class Rates(pl.Callback):
+    """Learning rate of each step."""
+
+    def __init__(self) -> None:
+        self.rates = list[float]()
+
+    def on_train_batch_start(self, trainer: pl.Trainer, *_: Any) -> None:
+        self.rates.append(trainer.optimizers[0].param_groups[0]["lr"])
+
+
+def test_a_longer_run_goes_on_with_its_own_schedule(samples: TrainingSamples, tmp_path: Path) -> None:
+    """From the step after: the one at hand still has the rate that was saved."""
+    path, whole, rest = tmp_path / "stopped.ckpt", Rates(), Rates()
+    fit(samples, steps=20, more=[whole])
+    fit(samples, steps=10, stop=StopAt(step=6, path=path))
+    fit(samples, steps=20, resume=path, more=[rest])
+    assert rest.rates[1:] == pytest.approx(whole.rates[7:])
+    assert rest.rates[0] < whole.rates[6]
 
 
 def test_training_lowers_the_loss_and_judges_each_epoch(samples: TrainingSamples) -> None:

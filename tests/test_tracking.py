@@ -113,7 +113,7 @@ def test_a_run_that_goes_on_keeps_its_id_and_a_fresh_one_does_not(
 
     first = run_id("a", "auto")
     assert first
-    assert run_id("a", "auto") == run_id("a", "checkpoints/step=5.ckpt") == first
+    assert run_id("a", "auto") == run_id("a", "checkpoints/step-5.ckpt") == first
     assert run_id("b", "auto") != first
     fresh = run_id("a", None)
     assert fresh != first

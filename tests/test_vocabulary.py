@@ -13,7 +13,7 @@ import pytest
 from recsys.bundle import Bundle
 from recsys.bundle_fit import check_meaning
 from recsys.schema import InputError, Table
-from recsys.vocabulary import check_continues, vocabulary_identity
+from recsys.vocabulary import check_continues, item_identity, vocabulary_identity
 
 FITTED = {
     "tokens": ["mug", "red", "tea"],
@@ -102,6 +102,15 @@ def test_a_renumbered_or_missing_item_is_named(
 ) -> None:
     with pytest.raises(InputError, match=complaint):
         check_meaning(known, tables(tmp_path / "other", items=items))
+
+
+def test_items_are_known_by_a_hash_where_no_list_is_kept(tmp_path: Path) -> None:
+    known = item_identity(ITEMS)
+    check_continues(known, tables(tmp_path / "same"))
+    check_continues(known, tables(tmp_path / "grown", items=[*ITEMS, "D"]))
+    for other in (["", "B", "A", "C"], ["", "A", "B"]):
+        with pytest.raises(InputError, match=r"^items of the tables .*do not go on"):
+            check_continues(known, tables(tmp_path / "other", items=other))
 
 
 def test_another_data_set_is_named_first(known: Bundle, tmp_path: Path) -> None:

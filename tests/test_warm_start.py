@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,6 @@ from recsys.nn.user_model import UserModel
 from recsys.warm_start import warm_start
 from tests.data.shop import many_users
 from tests.nn.small_model import catalogue, small_model
-from tests.test_bundle import bundle
 
 SHOP: Any = many_users()
 # The champion learned from an earlier cut than the challenger's two: other means, other deviations.
@@ -56,7 +54,7 @@ def cut_features(of: TrainingSamples) -> np.ndarray:
 
 def test_value_is_as_the_champion_says_before_the_first_step() -> None:
     champion, challenger = model(seed=0), model(seed=1)
-    warm_start(challenger, dataclasses.replace(bundle(), model=champion))
+    warm_start(challenger, champion.state_dict())
     before = scored(champion, CHAMPION_SCALER)
     after = scored(challenger, samples(scaler=CHAMPION_SCALER).scaler)
     for name in ("spend_BH", "return_BJ", "conversion_B"):

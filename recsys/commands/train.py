@@ -15,10 +15,10 @@ if TYPE_CHECKING:  # imported where they are used: --help and errors of settings
     from pytorch_lightning import Trainer
 
     from recsys.build import ModelSettings
-    from recsys.bundle import Bundle
     from recsys.data.samples import TrainingSamples
     from recsys.data.tables import FeatureTables
     from recsys.nn.user_model import UserModel
+    from recsys.warm_start import Start
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,13 +62,15 @@ def main(cfg: Any) -> Any:
     from recsys.module import ObjectiveConfig, UserModule
     from recsys.parallel.cluster import allotted
     from recsys.parallel.preemption import leave_whole
+    from recsys.parallel.record import RunRecord, check_same_run, held_settings
     from recsys.parallel.resume import go_on
+    from recsys.parallel.start import start_from
     from recsys.parallel.strategy import whole_model
     from recsys.promotion import check_name
     from recsys.repeat_fit import fit_repeats
     from recsys.sweep import sweep_result
     from recsys.training import git_commit
-    from recsys.vocabulary import vocabulary_identity
+    from recsys.vocabulary import item_identity, vocabulary_identity
 
     settings: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
     model_settings = read_settings(ModelSettings, settings["model"], where="model")
@@ -85,7 +87,10 @@ def main(cfg: Any) -> Any:
 
     tables_dir = resolve_tables(features_dir=cfg.features_dir, dataset=cfg.dataset.name, version=cfg.version)
     tables = FeatureTables(tables_dir=tables_dir, cache_dir=cfg.cache_dir)
-    start = _bundle_to_start_from(cfg.warm_start, tables, fit_until=cfg.fit_until)
+    checkpoints = Path(cfg.output_dir) / "checkpoints"
+    start = None
+    if cfg.warm_start:
+        start = start_from(Path(cfg.warm_start), tables, fit_until=cfg.fit_until, own_checkpoints=checkpoints)
     cut = tables.cut(cfg.fit_until)
     trained_on: dict[str, Any] = {
         "dataset": cfg.dataset.name,
@@ -97,6 +102,7 @@ def main(cfg: Any) -> Any:
         "git_commit": git_commit(),
     }
     vocabularies = vocabulary_identity(tables)
+    item_ids = [str(i) for i in tables.items(cfg.fit_until).item_id]
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     samples = TrainingSamples(
         tables=tables,
@@ -104,6 +110,7 @@ def main(cfg: Any) -> Any:
         config=sample_config,
         scaler=CutScaler(**start.scaler) if start else None,
     )
+    scaler = {"mean": samples.scaler.mean, "std": samples.scaler.std}
     model = _started_model(tables, samples, model_settings, seed=cfg.seed, start=start)
     catalogue = None  # a large one comes with the batches, a part at a time
     if samples.content is None:
@@ -122,7 +129,11 @@ def main(cfg: Any) -> Any:
     leave_whole()
     trainer = _trainer(cfg, logged={**settings, "trained_on": trained_on})
     datamodule = UserDataModule(samples=samples, plan=plan, num_workers=data.num_workers)
-    go_on(trainer, resume=cfg.resume, folder=Path(cfg.output_dir) / "checkpoints")
+    held = held_settings(settings, trainer, tables)
+    known = vocabularies | item_identity(item_ids)
+    meaning = {"scaler": scaler, "trained_on": trained_on, "vocabularies": known}
+    trainer.callbacks.append(RunRecord({"settings": held, "meaning": meaning}))  # type: ignore[attr-defined]
+    go_on(trainer, resume=cfg.resume, folder=checkpoints, check=lambda path: check_same_run(path, held))
     trainer.fit(module, datamodule=datamodule, weights_only=False)
     model = whole_model(trainer.strategy, model)
     if not trainer.is_global_zero and model_settings.table == "replicated":
@@ -135,11 +146,11 @@ def main(cfg: Any) -> Any:
         fit_repeats(model, catalogue, islice(loader, len(loader)))
     bundle = Bundle(
         model=model.eval(),
-        scaler={"mean": samples.scaler.mean, "std": samples.scaler.std},
+        scaler=scaler,
         trained_on=trained_on,
         settings=settings,
         vocabularies=vocabularies,
-        item_ids=[str(i) for i in tables.items(cfg.fit_until).item_id],
+        item_ids=item_ids,
     )
     save_bundle(bundle, bundle_dir, writes=trainer.is_global_zero)
     if not trainer.is_global_zero:
@@ -150,32 +161,15 @@ def main(cfg: Any) -> Any:
     return sweep_result(Path(cfg.output_dir) / "metrics.json", cfg.returns)
 
 
-def _bundle_to_start_from(path: str | None, tables: FeatureTables, *, fit_until: str) -> Bundle | None:
-    """InputError where the bundle means other things than the tables, or has learned past the cut."""
-    from recsys.bundle import load_bundle
-    from recsys.bundle_fit import check_meaning, check_unseen
-    from recsys.schema import InputError
-
-    if not path:
-        return None
-    bundle = load_bundle(path)
-    check_meaning(bundle, tables)
-    try:
-        check_unseen(bundle, tables, fit_until)
-    except InputError as error:
-        raise InputError(f"warm_start={path}: {error}") from error
-    return bundle
-
-
 def _started_model(
     tables: FeatureTables,
     samples: TrainingSamples,
     settings: ModelSettings,
     *,
     seed: int,
-    start: Bundle | None,
+    start: Start | None,
 ) -> UserModel:
-    """A model with the weights of a bundle, or else where co-occurrence and a linear fit put it."""
+    """A model with the weights it starts from, or else where co-occurrence and a linear fit put it."""
     import torch
 
     from recsys.build import model_config
@@ -187,7 +181,7 @@ def _started_model(
     config = model_config(tables=tables, samples=samples, settings=settings)
     model = user_model(config, settings, seed=seed)
     if start is not None:
-        warm_start(model, start)
+        warm_start(model, start.weights)
         return model
     model.start_items_from(torch.from_numpy(cooccurrence_vectors(samples, width=settings.width)))
     if model.value_heads is not None:

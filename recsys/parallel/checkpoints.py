@@ -26,9 +26,27 @@ from recsys.schema import InputError
 
 MANIFEST = "manifest.json"
 TABLES = "tables"  # entry of a checkpoint: the folder of its tables, as seen from its own
+RUN = "run"  # entry of a checkpoint: what it keeps of its run (`parallel.record`)
 _TABLES_OF = ".tables-"
 _UNFINISHED = (".building-", ".replaced-", ".universal-")
-_STEP = re.compile(r"step=(\d+)")
+_NAME = re.compile(r"step-(\d+)\.ckpt")
+
+
+def checkpoint_name(step: int | str) -> str:
+    """A name that may stand on a command line as it is: Hydra's grammar takes no second `=`."""
+    return f"step-{step}.ckpt"
+
+
+def step_of(path: Path) -> int | None:
+    """None where this is no name of a checkpoint."""
+    found = _NAME.fullmatch(path.name)
+    return int(found.group(1)) if found else None
+
+
+def checkpoints(folder: Path) -> list[tuple[int, Path]]:
+    """(step, checkpoint) of all in a folder, the earliest first."""
+    steps = [(step_of(path), path) for path in (folder.iterdir() if folder.is_dir() else ())]
+    return sorted((step, path) for step, path in steps if step is not None)
 
 
 class WholeCheckpoints(TorchCheckpointIO):
@@ -53,7 +71,8 @@ class LastCheckpoints(ModelCheckpoint):
             raise InputError("callbacks.checkpoint.save_top_k=0 keeps nothing to go on from; use 1 or more")
         super().__init__(
             dirpath=dirpath,
-            filename="{step}",
+            filename=checkpoint_name("{step}").removesuffix(self.FILE_EXTENSION),
+            auto_insert_metric_name=False,
             monitor="step",
             mode="max",
             save_top_k=save_top_k,
@@ -81,10 +100,16 @@ class LastCheckpoints(ModelCheckpoint):
     def _save_checkpoint(self, trainer: pl.Trainer, filepath: str) -> None:
         super()._save_checkpoint(trainer, filepath)
         if trainer.is_global_zero and self.save_top_k > 0:
-            earlier = [path for step, path in _by_step(Path(filepath).parent) if step <= trainer.global_step]
-            for path in earlier[self.save_top_k :]:
+            there = checkpoints(Path(filepath).parent)
+            earlier = [path for step, path in there if step <= trainer.global_step]
+            for path in earlier[: -self.save_top_k]:
                 trainer.strategy.remove_checkpoint(path)
             _sweep(Path(filepath).parent)
+
+
+def is_checkpoint(path: Path) -> bool:
+    """Whether it looks like one, whole or not."""
+    return path.is_file() or (path / MANIFEST).is_file()
 
 
 def tables_home(checkpoint: Path) -> Path:
@@ -92,9 +117,11 @@ def tables_home(checkpoint: Path) -> Path:
     return checkpoint.with_name(f"{_TABLES_OF}{checkpoint.name}")
 
 
-def seal(folder: Path, *, num_ranks: int, tables: str | None = None) -> None:
-    """Write the manifest of a complete folder: size and hash of every part, how many ranks wrote it, and
-    where its tables lie, if it has any.
+def seal(
+    folder: Path, *, num_ranks: int, tables: str | None = None, run: dict[str, Any] | None = None
+) -> None:
+    """Write the manifest of a complete folder: size and hash of every part, how many ranks wrote it, where
+    its tables lie, if it has any, and what it keeps of its run.
     """
     parts = {
         str(part.relative_to(folder)): {"bytes": part.stat().st_size, "sha256": _digest(part)}
@@ -102,7 +129,8 @@ def seal(folder: Path, *, num_ranks: int, tables: str | None = None) -> None:
         if part.is_file() and part.name != MANIFEST
     }
     with whole_file(folder / MANIFEST) as building:
-        building.write_text(json.dumps({"num_ranks": num_ranks, TABLES: tables, "parts": parts}, indent=1))
+        content = {"num_ranks": num_ranks, TABLES: tables, RUN: run, "parts": parts}
+        building.write_text(json.dumps(content, indent=1))
 
 
 def ranks_of(folder: Path) -> int:
@@ -140,7 +168,7 @@ def _changed_part(folder: Path) -> Path | None:
 
 def newest_whole(folder: Path) -> Path | None:
     """The checkpoint of the latest step that is whole; damaged ones are named on stderr. None: begin anew."""
-    for _, path in _by_step(folder):
+    for _, path in reversed(checkpoints(folder)):
         damage = fault(path)
         if damage is None:
             return path
@@ -171,16 +199,6 @@ def _sweep(folder: Path) -> None:
             shutil.rmtree(path, ignore_errors=True)
         else:
             path.unlink(missing_ok=True)
-
-
-def _by_step(folder: Path) -> list[tuple[int, Path]]:
-    """(step, checkpoint), the latest first."""
-    steps = [
-        (int(found.group(1)), path)
-        for path in (folder.iterdir() if folder.is_dir() else ())
-        if not path.name.startswith(".") and (found := _STEP.search(path.name))
-    ]
-    return sorted(steps, reverse=True)
 
 
 def _digest(path: Path) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import socket
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,17 +22,27 @@ from recsys.schema import InputError
 SEEN_WITHIN_S = 60.0  # NFS looks at a folder anew as often as that by default
 
 
-def go_on(trainer: pl.Trainer, *, resume: str | None, folder: Path) -> None:
-    """Before `fit`: `resume` and `folder` are those of `to_resume`, whose errors all ranks raise."""
-    trainer._checkpoint_connector = _FirstRanks(trainer, resume=resume, folder=folder)
+def go_on(
+    trainer: pl.Trainer,
+    *,
+    resume: str | None,
+    folder: Path,
+    check: Callable[[Path], None] = lambda path: None,
+) -> None:
+    """Before `fit`: `resume` and `folder` are those of `to_resume`; `check` raises InputError for one
+    of another run. All ranks raise what the first one meets.
+    """
+    trainer._checkpoint_connector = _FirstRanks(trainer, resume=resume, folder=folder, check=check)
 
 
 class _FirstRanks(_CheckpointConnector):
     """Lightning wants the path before its ranks know of each other; here it is chosen once they do."""
 
-    def __init__(self, trainer: pl.Trainer, *, resume: str | None, folder: Path) -> None:
+    def __init__(
+        self, trainer: pl.Trainer, *, resume: str | None, folder: Path, check: Callable[[Path], None]
+    ) -> None:
         super().__init__(trainer)
-        self._resume, self._folder = resume, folder
+        self._resume, self._folder, self._check = resume, folder, check
 
     def resume_start(self, checkpoint_path: Any = None, weights_only: bool | None = None) -> None:
         super().resume_start(self._chosen(), weights_only=weights_only)
@@ -41,6 +52,8 @@ class _FirstRanks(_CheckpointConnector):
         if self.trainer.is_global_zero:
             try:
                 path = to_resume(self._resume, self._folder)
+                if path is not None:
+                    self._check(path)
             except InputError as error:
                 fault = str(error)
         path, fault = self.trainer.strategy.broadcast((path, fault))

@@ -17,7 +17,7 @@ from pytorch_lightning.plugins.precision import DeepSpeedPrecision
 from pytorch_lightning.strategies import DDPStrategy, DeepSpeedStrategy
 
 from recsys.nn.user_model import UserModel
-from recsys.parallel.checkpoints import TABLES, ranks_of, seal
+from recsys.parallel.checkpoints import RUN, TABLES, ranks_of, seal
 from recsys.parallel.tables import StepsTables
 from recsys.parallel.tables.table import ShardedTable
 from recsys.schema import InputError
@@ -25,7 +25,7 @@ from recsys.schema import InputError
 if not torch.cuda.is_available():
     os.environ.setdefault("DS_ACCELERATOR", "cpu")  # read when deepspeed is imported
 
-_PARTS = "checkpoint"  # where Lightning has DeepSpeed put a checkpoint's parts
+PARTS = "checkpoint"  # where Lightning has DeepSpeed put a checkpoint's parts
 
 
 class ZeroPrecision(DeepSpeedPrecision):
@@ -78,7 +78,12 @@ class ZeroStrategy(DeepSpeedStrategy):
         super().save_checkpoint(checkpoint, str(building), storage_options)
         self.barrier()
         if self.is_global_zero:
-            seal(building, num_ranks=self.world_size, tables=checkpoint.get(TABLES))
+            seal(
+                building,
+                num_ranks=self.world_size,
+                tables=checkpoint.get(TABLES),
+                run=checkpoint.get(RUN),
+            )
             replaced = target.with_name(f".replaced-{target.name}")
             if target.exists():
                 os.replace(target, replaced)
@@ -134,7 +139,7 @@ def _make_universal(source: Path, target: Path) -> None:
     shutil.rmtree(target, ignore_errors=True)
     command = [
         *(sys.executable, "-m", "deepspeed.checkpoint.ds_to_universal", "--inject_missing_state"),
-        *("--input_folder", str(source / _PARTS), "--output_folder", str(target / _PARTS)),
+        *("--input_folder", str(source / PARTS), "--output_folder", str(target / PARTS)),
         *("--num_extract_workers", "1", "--num_merge_workers", "1"),
     ]
     inherited = {k: v for k, v in os.environ.items() if not k.startswith(("SLURM_", "PMI"))}
@@ -183,6 +188,14 @@ def zero(
     # torch's fused AdamW steps on processors as it is; DeepSpeed's own has to be compiled on every node first
     strategy.config["zero_force_ds_cpu_optimizer"] = False
     return strategy
+
+
+def kind_of(strategy: Any) -> str:
+    """Its name under conf/trainer/: what its checkpoints can be gone on with."""
+    if isinstance(strategy, DeepSpeedStrategy):
+        assert isinstance(strategy.config, dict)
+        return f"zero{strategy.config['zero_optimization']['stage']}"
+    return "ddp" if isinstance(strategy, DDPStrategy) else "cpu"
 
 
 def whole_model(strategy: Any, model: UserModel) -> UserModel:

@@ -51,7 +51,7 @@ def train(root: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
     return tiny.run("-m", "recsys", "train", "name=full", *given, *overrides, cwd=root, code=2)
 
 
-@pytest.mark.parametrize(("size", "place"), [("4k", "out"), ("64k", "out/checkpoints/step=1.ckpt")])
+@pytest.mark.parametrize(("size", "place"), [("4k", "out"), ("64k", "out/checkpoints/step-1.ckpt")])
 def test_a_checkpoint_that_does_not_fit(
     tiny_bundle: Path, tiny_root: Path, small_disk: Callable[[str], Path], size: str, place: str
 ) -> None:

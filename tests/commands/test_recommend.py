@@ -249,7 +249,7 @@ def test_an_item_new_to_the_bundle_is_scored_by_content_alone(bundle: Bundle, ta
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
-        ({"dataset": "another"}, "name a bundle of this data set"),
+        ({"dataset": "another"}, "name one of this data set"),
         ({"num_items": 10**9}, "reshard it or retrain"),
         ({"item_fields": []}, "have 0 item_fields"),
         ({"item_numeric": ["a"] * 99}, "have 99 item_numeric"),
@@ -269,7 +269,7 @@ def test_a_bundle_does_not_act_before_what_it_learned(bundle: Bundle, tables: Fe
     later = dataclasses.replace(
         bundle, trained_on=bundle.trained_on | {"learned_until": tables.cut("test") + 1}
     )
-    with pytest.raises(InputError, match="the bundle has learned until"):
+    with pytest.raises(InputError, match="the model has learned until"):
         found(later, tables)
 
 

@@ -44,10 +44,10 @@ def test_a_bundle_that_learned_past_the_cut_is_no_start_and_has_no_figures(
     """It was fitted up to the test cut."""
     overrides = ("name=leak", *tiny.TRAIN_OVERRIDES, "fit_until=validation", f"warm_start={tiny_bundle}")
     refused = tiny.run("-m", "recsys", "train", *overrides, cwd=tiny_root, code=2).stderr.splitlines()[-1]
-    assert refused.startswith(f"error: warm_start={tiny_bundle}: the bundle has learned until ")
+    assert refused.startswith(f"error: warm_start={tiny_bundle}: the model has learned until ")
     assert "train: fit_until=test" in refused
     assert not (tiny_root / "models" / "online_retail" / "leak").exists()
     overrides = ("dataset=online_retail", "bundle=tiny", "split=validation", "output_dir=leak")
     refused = tiny.run("-m", "recsys", "evaluate", *overrides, cwd=tiny_root, code=2).stderr.splitlines()[-1]
-    assert refused.startswith("error: the bundle has learned until ")
+    assert refused.startswith("error: the model has learned until ")
     assert not (tiny_root / "leak" / "metrics.json").exists()

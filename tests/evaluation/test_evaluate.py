@@ -59,12 +59,12 @@ def test_of_two_bundles_the_one_that_cannot_be_scored_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(**_: Any) -> None:
-        raise InputError("the bundle has learned until tomorrow")
+        raise InputError("the model has learned until tomorrow")
 
     monkeypatch.setattr(evaluate, "FeatureTables", lambda **_: None)
     monkeypatch.setattr(evaluate, "load_bundle", lambda _: None)
     monkeypatch.setattr(evaluate, "evaluate_bundle", refuse)
-    with pytest.raises(InputError, match=r"^second: the bundle has learned until tomorrow"):
+    with pytest.raises(InputError, match=r"^second: the model has learned until tomorrow"):
         evaluate.per_user(bundle_dir=tmp_path / "second", tables_dir=tmp_path, cut=1)
 
 

@@ -124,7 +124,7 @@ def run_with_kills(
 
 def checkpoints(folder: Path) -> list[tuple[int, Path]]:
     """(step, checkpoint) of a run's folder, the earliest first."""
-    return sorted((int(p.stem.removeprefix("step=")), p) for p in (folder / "checkpoints").glob("step=*"))
+    return sorted((int(p.stem.removeprefix("step-")), p) for p in (folder / "checkpoints").glob("step-*"))
 
 
 def _damage(folder: Path, attempt: int, luck: random.Random) -> Damage:

@@ -69,7 +69,7 @@ def resumes(place: Path, kinds: tuple[str, ...] = tuple(KINDS)) -> Resumes:
         for dropout in (0.0, DROPOUT):
             case = {"function": "tests.parallel.training:train", "optimizer": "adam", "steps": STEPS}
             case |= KINDS[kind] | {"dropout": dropout}
-            paths = {n: str(place / f"{kind}-{dropout}-{n}-step={CUT_OFF}.ckpt") for n in (1, 2)}
+            paths = {n: str(place / f"{kind}-{dropout}-{n}-step-{CUT_OFF}.ckpt") for n in (1, 2)}
             mine = [move[1:] for move in moves(kind) if move[0] == dropout]
             rounds[0][kind, dropout, "whole"] = case
             if dropout and kind in NOISE_OF.values():

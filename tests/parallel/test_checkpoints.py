@@ -7,8 +7,18 @@ from pathlib import Path
 
 import pytest
 import torch
+from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from recsys.parallel.checkpoints import MANIFEST, fault, newest_whole, ranks_of, seal, to_resume
+from recsys.parallel.checkpoints import (
+    MANIFEST,
+    checkpoint_name,
+    fault,
+    newest_whole,
+    ranks_of,
+    seal,
+    step_of,
+    to_resume,
+)
 from recsys.schema import InputError
 
 
@@ -26,8 +36,16 @@ def single(path: Path) -> Path:
     return path
 
 
+def test_a_name_stands_on_a_command_line_as_it_is() -> None:
+    path = f"outputs/demo/checkpoints/{checkpoint_name(4)}"
+    (override,) = OverridesParser.create().parse_overrides([f"resume={path}"])
+    assert override.value() == path
+    assert step_of(Path(path)) == 4
+    assert step_of(Path(f"outputs/.building-{checkpoint_name(4)}")) is None
+
+
 def test_a_sealed_folder_is_whole_and_knows_its_ranks(tmp_path: Path) -> None:
-    folder = parts(tmp_path / "step=5.ckpt")
+    folder = parts(tmp_path / "step-5.ckpt")
     assert fault(folder) is None
     assert ranks_of(folder) == 2
     assert set(json.loads((folder / MANIFEST).read_text())["parts"]) == {
@@ -38,7 +56,7 @@ def test_a_sealed_folder_is_whole_and_knows_its_ranks(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("damage", ["cut", "changed", "gone", "unsealed"])
 def test_a_damaged_folder_is_told_apart(tmp_path: Path, damage: str) -> None:
-    folder = parts(tmp_path / "step=5.ckpt")
+    folder = parts(tmp_path / "step-5.ckpt")
     part = folder / "checkpoint" / "rank1.pt"
     if damage == "cut":
         part.write_bytes(part.read_bytes()[:50])
@@ -54,7 +72,7 @@ def test_a_damaged_folder_is_told_apart(tmp_path: Path, damage: str) -> None:
 @pytest.mark.parametrize("is_folder", [False, True])
 @pytest.mark.parametrize("damage", ["changed", "gone"])
 def test_tables_belong_to_their_checkpoint(tmp_path: Path, is_folder: bool, damage: str) -> None:
-    path, home = tmp_path / "step=5.ckpt", ".tables-step=5.ckpt/step-5"
+    path, home = tmp_path / "step-5.ckpt", ".tables-step-5.ckpt/step-5"
     (tmp_path / home).mkdir(parents=True)
     part = tmp_path / home / "rows"
     part.write_bytes(b"0" * 100)
@@ -72,7 +90,7 @@ def test_tables_belong_to_their_checkpoint(tmp_path: Path, is_folder: bool, dama
 
 
 def test_a_changed_byte_of_a_file_is_seen(tmp_path: Path) -> None:
-    path = tmp_path / "step=5.ckpt"
+    path = tmp_path / "step-5.ckpt"
     torch.save({"weight": torch.zeros(10_000)}, path)
     assert fault(path) is None
     content = bytearray(path.read_bytes())
@@ -82,21 +100,21 @@ def test_a_changed_byte_of_a_file_is_seen(tmp_path: Path) -> None:
 
 
 def test_the_newest_by_step_that_is_whole(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    single(tmp_path / "step=9.ckpt")
-    parts(tmp_path / "step=10.ckpt")
-    (tmp_path / "step=100.ckpt").write_bytes(b"torn")
-    parts(tmp_path / ".building-step=200.ckpt")
-    assert newest_whole(tmp_path) == tmp_path / "step=10.ckpt"
+    single(tmp_path / "step-9.ckpt")
+    parts(tmp_path / "step-10.ckpt")
+    (tmp_path / "step-100.ckpt").write_bytes(b"torn")
+    parts(tmp_path / ".building-step-200.ckpt")
+    assert newest_whole(tmp_path) == tmp_path / "step-10.ckpt"
     said = capsys.readouterr().err
-    assert "step=100.ckpt is damaged" in said
+    assert "step-100.ckpt is damaged" in said
     assert said.count("\n") == 1
 
 
 def test_what_to_resume(tmp_path: Path) -> None:
     assert to_resume(None, tmp_path) is None
     assert to_resume("auto", tmp_path / "none") is None
-    single(tmp_path / "step=3.ckpt")
-    assert to_resume("auto", tmp_path) == tmp_path / "step=3.ckpt"
-    assert to_resume(str(tmp_path / "step=3.ckpt"), tmp_path / "none") == tmp_path / "step=3.ckpt"
+    single(tmp_path / "step-3.ckpt")
+    assert to_resume("auto", tmp_path) == tmp_path / "step-3.ckpt"
+    assert to_resume(str(tmp_path / "step-3.ckpt"), tmp_path / "none") == tmp_path / "step-3.ckpt"
     with pytest.raises(InputError, match=r"cannot be read .* resume=auto"):
-        to_resume(str(tmp_path / "step=4.ckpt"), tmp_path)
+        to_resume(str(tmp_path / "step-4.ckpt"), tmp_path)

@@ -67,7 +67,7 @@ def test_all_go_on_from_the_first_ranks(tmp_path: Path, strategy: str) -> None:
         pytest.importorskip("deepspeed")
     first, other = str(tmp_path / "first"), str(tmp_path / "other")
     case = {"function": "tests.parallel.test_choice:trained", "strategy": strategy}
-    missing = tmp_path / "first" / "step=99.ckpt"
+    missing = tmp_path / "first" / "step-99.ckpt"
     cases = [
         case | {"folders": [other, other], "steps": 2, "resume": "auto"},
         case | {"folders": [first, first], "steps": 4, "resume": "auto"},
@@ -87,5 +87,5 @@ def test_all_go_on_from_the_first_ranks(tmp_path: Path, strategy: str) -> None:
     assert last == [[8]] * 2
     assert blind[0] == blind[1]
     assert blind[0].startswith(
-        f"checkpoint {first}/step=9.ckpt is there for the first rank, not for rank 1 on "
+        f"checkpoint {first}/step-9.ckpt is there for the first rank, not for rank 1 on "
     )

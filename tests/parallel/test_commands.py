@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from recsys.bundle import Bundle, load_bundle
-from recsys.parallel.checkpoints import fault, newest_whole
+from recsys.parallel.checkpoints import fault, newest_whole, step_of
 from tests import tiny, wandb_file
 
 pytestmark = [pytest.mark.distributed, pytest.mark.timeout(900)]
@@ -49,7 +49,7 @@ def wait_for_step(
     """A whole checkpoint of a later step than `after`."""
     end = time.monotonic() + timeout_s
     while time.monotonic() < end and process.poll() is None:
-        if (found := newest_whole(folder)) is not None and int(found.stem.removeprefix("step=")) > after:
+        if (found := newest_whole(folder)) is not None and (step_of(found) or 0) > after:
             return found
         time.sleep(0.2)
     raise AssertionError(f"no checkpoint in {folder}: {process.communicate(timeout=5)[1][-3000:]}")
@@ -65,8 +65,8 @@ def on_two_ranks(root: Path, name: str, strategy: str, *overrides: str) -> Bundl
     assert (bundle.model.config.width, bundle.model.config.num_blocks) == (64, 2)
     assert all(torch.isfinite(weight).all() for weight in bundle.model.parameters())
     assert bundle.model.item_tower.words.weight.numel() > 1000, "gathered from both ranks"
-    kept = sorted((root / OUTPUTS / name / "checkpoints").glob("step=*"), key=os.path.getmtime)
-    assert [path.name for path in kept] == ["step=5.ckpt", "step=10.ckpt"]
+    kept = sorted((root / OUTPUTS / name / "checkpoints").glob("step-*"), key=step_of)
+    assert [path.name for path in kept] == ["step-5.ckpt", "step-10.ckpt"]
     assert [fault(path) for path in kept] == [None, None]
     return bundle
 
@@ -117,13 +117,13 @@ def test_a_run_goes_on_as_the_same_one(tiny_tables: Path, tiny_root: Path) -> No
         _, said = process.communicate(timeout=120)
         assert process.returncode == 128 + number.value, said
         saved = int(said.split("preempted at step ")[1].split(":")[0])
-        assert f"step={saved}.ckpt" in said
-        assert len(list((output / "checkpoints").glob("step=*"))) <= 2, "the signal's is one of the last two"
+        assert f"step-{saved}.ckpt" in said
+        assert len(list((output / "checkpoints").glob("step-*"))) <= 2, "the signal's is one of the last two"
     done = start(tiny_root, *arguments, environment=environment)
     _, said = done.communicate(timeout=300)
     assert done.returncode == 0, said
-    kept = sorted(path.name for path in (output / "checkpoints").glob("step=*"))
-    assert kept == ["step=195.ckpt", "step=200.ckpt"]
+    kept = sorted(path.name for path in (output / "checkpoints").glob("step-*"))
+    assert kept == ["step-195.ckpt", "step-200.ckpt"]
 
     run_id = (output / "wandb_run_id").read_text().strip()
     parts = [next(part.glob("*.wandb")) for part in sorted((output / "wandb").glob("offline-run-*"))]
@@ -171,13 +171,13 @@ def test_a_killed_run_goes_on_with_the_newest_whole_checkpoint(
 ) -> None:
     folder = tiny_root / OUTPUTS / "killed" / "checkpoints"
     process = start(tiny_root, *command("killed", "callbacks.checkpoint.save_top_k=-1"))
-    while not (folder / "step=15.ckpt").exists() and process.poll() is None:
+    while not (folder / "step-15.ckpt").exists() and process.poll() is None:
         time.sleep(0.05)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    (folder / "step=999.ckpt").write_bytes(b"torn")
+    (folder / "step-999.ckpt").write_bytes(b"torn")
     done = tiny.run(*command("killed", "resume=auto", "callbacks.checkpoint.save_top_k=-1"), cwd=tiny_root)
-    assert "step=999.ckpt is damaged" in done.stderr
+    assert "step-999.ckpt is damaged" in done.stderr
     steps = [
         line.split(",") for line in (tiny_root / OUTPUTS / "killed/csv/metrics.csv").read_text().splitlines()
     ]

@@ -93,24 +93,24 @@ def test_the_last_two_are_kept_through_signals_and_resumes(tmp_path: Path) -> No
     with pytest.raises(SystemExit) as left:
         fit(tmp_path, steps=20, asked_at=5)
     assert left.value.code == 128 + signal.SIGUSR1
-    assert kept(tmp_path) == ["step=4.ckpt", "step=5.ckpt"]
-    (tmp_path / "step=99.ckpt").write_bytes(b"torn")
+    assert kept(tmp_path) == ["step-4.ckpt", "step-5.ckpt"]
+    (tmp_path / "step-99.ckpt").write_bytes(b"torn")
     with pytest.raises(SystemExit):
         fit(tmp_path, steps=20, asked_at=7, resume=newest_whole(tmp_path))
-    assert kept(tmp_path) == ["step=6.ckpt", "step=7.ckpt", "step=99.ckpt"], "later ones are not its own"
+    assert kept(tmp_path) == ["step-6.ckpt", "step-7.ckpt", "step-99.ckpt"], "later ones are not its own"
     fit(tmp_path, steps=12, resume=newest_whole(tmp_path))
-    assert kept(tmp_path) == ["step=10.ckpt", "step=12.ckpt", "step=99.ckpt"]
+    assert kept(tmp_path) == ["step-10.ckpt", "step-12.ckpt", "step-99.ckpt"]
 
 
 def test_what_killed_attempts_left_is_swept(tmp_path: Path) -> None:
     """A run that is killed often would fill the disk."""
-    (tmp_path / ".building-step=2.ckpt-77").write_bytes(b"half")
-    for left in (".building-step=3.ckpt", ".universal-step=3.ckpt"):
+    (tmp_path / ".building-step-2.ckpt-77").write_bytes(b"half")
+    for left in (".building-step-3.ckpt", ".universal-step-3.ckpt"):
         (tmp_path / left / "part").mkdir(parents=True)
     for step in (2, 3):
-        (tmp_path / f".tables-step={step}.ckpt" / f"step-{step}").mkdir(parents=True)
+        (tmp_path / f".tables-step-{step}.ckpt" / f"step-{step}").mkdir(parents=True)
     fit(tmp_path, steps=4)
-    assert kept(tmp_path) == [".tables-step=2.ckpt", "step=2.ckpt", "step=4.ckpt"]
+    assert kept(tmp_path) == [".tables-step-2.ckpt", "step-2.ckpt", "step-4.ckpt"]
 
 
 @pytest.mark.usefixtures("leaves")
@@ -127,7 +127,7 @@ def test_slurm_may_end_the_process_as_soon_as_it_is_told(
     monkeypatch.setenv("SLURM_JOB_ID", "7")
     with pytest.raises(SystemExit):
         fit(tmp_path, steps=20, asked_at=3)
-    assert seen == [(["scontrol", "requeue", "7"], signal.SIG_DFL, ["step=2.ckpt", "step=3.ckpt"])]
+    assert seen == [(["scontrol", "requeue", "7"], signal.SIG_DFL, ["step-2.ckpt", "step-3.ckpt"])]
 
 
 def test_after_training_the_handlers_are_those_from_before(tmp_path: Path) -> None:
@@ -142,7 +142,7 @@ def test_a_signal_after_the_last_step_is_heeded(tmp_path: Path) -> None:
     with pytest.raises(SystemExit) as left:
         fit(tmp_path, AskedAfterTheLastStep(), steps=3)
     assert left.value.code == 128 + signal.SIGUSR1
-    assert kept(tmp_path) == ["step=2.ckpt", "step=3.ckpt"]
+    assert kept(tmp_path) == ["step-2.ckpt", "step-3.ckpt"]
 
 
 @pytest.mark.parametrize("limit", [{"epochs": 2}, {"steps": 7}])
@@ -150,7 +150,7 @@ def test_what_is_trained_to_the_end_is_not_trained_again(tmp_path: Path, limit: 
     """A run that is cut off while it is evaluated at last."""
     first, second, third = Count(), Count(), Count()
     fit(tmp_path, first, **limit)
-    last = f"step={first.steps}.ckpt"
+    last = f"step-{first.steps}.ckpt"
     assert last in kept(tmp_path)
     written = (tmp_path / last).stat().st_mtime_ns
     fit(tmp_path, second, resume=newest_whole(tmp_path), **limit)

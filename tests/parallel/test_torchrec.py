@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from typing import Any
+from unittest import mock
 
 import pytest
 import torch
+from pytorch_lightning.strategies import DDPStrategy
 
+from recsys.parallel.strategy import DdpWithTables
+from recsys.parallel.tables import torchrec
 from recsys.parallel.tables.optimizers import SGD, SparseAdam
 from recsys.parallel.tables.torchrec import TorchRecTable, _sharded_module
 from recsys.schema import InputError
@@ -27,6 +32,30 @@ def table(**changes: Any) -> TorchRecTable:
 def test_without_it_the_remedy_is_named() -> None:
     with pytest.raises(InputError, match=r"needs TorchRec and FBGEMM .* take model.table=sharded"):
         _sharded_module(table(), torch.device("cpu"))
+
+
+def test_a_node_has_as_many_devices_as_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """16 ranks on 2 nodes: TorchRec places rows on device `rank % local_size` of a node."""
+    asked, over_ranks = mock.MagicMock(spec=TorchRecTable, is_fused=True), mock.MagicMock()
+    strategy = DdpWithTables(parallel_devices=[torch.device("cpu", i) for i in range(8)])
+    strategy.num_nodes = 2
+    monkeypatch.setattr(DDPStrategy, "setup_environment", lambda _: None)
+    monkeypatch.setattr(DDPStrategy, "root_device", torch.device("cpu"))
+    monkeypatch.setattr(DdpWithTables, "tables", {"lookup": asked})
+    trainer = mock.Mock(precision="32-true", gradient_clip_val=None, accumulate_grad_batches=1)
+    monkeypatch.setattr(strategy, "_lightning_module", mock.Mock(trainer=trainer))
+    strategy.setup_environment()
+    ((device,), given) = asked.allocate.call_args
+    assert (device, given) == (torch.device("cpu"), {"node_ranks": 8})
+
+    for name in ("torchrec", "torchrec.distributed", "fbgemm_gpu", "fbgemm_gpu.split_embedding_configs"):
+        monkeypatch.setitem(sys.modules, name, mock.MagicMock())
+    for name in ("embedding", "shard", "sharding_plan", "types"):
+        monkeypatch.setitem(sys.modules, f"torchrec.distributed.{name}", over_ranks)
+    monkeypatch.setattr(torchrec, "dist", mock.MagicMock(get_world_size=lambda: 16))
+    _sharded_module(table(), device, **given)
+    plan = over_ranks.construct_module_sharding_plan.call_args.kwargs
+    assert (plan["local_size"], plan["world_size"]) == (8, 16)
 
 
 @needs_torchrec

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from recsys.parallel.checkpoints import checkpoints
 from tests import tiny
 from tests.slurm.box import CPUS, SlurmBox, wait_until
 
@@ -37,9 +38,7 @@ def endings(log: str) -> list[str]:
 
 def saved_steps(place: Path) -> list[int]:
     folder = place / "outputs" / "online_retail" / "cluster" / "checkpoints"
-    return sorted(
-        int(found[1]) for path in folder.glob("*") if (found := re.search(r"^step=(\d+)", path.name))
-    )
+    return [step for step, _ in checkpoints(folder)]
 
 
 def wait_for_checkpoint(place: Path, box: SlurmBox, job_id: str) -> None:
@@ -117,7 +116,7 @@ def test_preempted_and_resumed_on_fewer_nodes(box: SlurmBox, place_with_tables: 
     assert endings(log) == ["RUNNING", "PREEMPTED", "RUNNING", "COMPLETED"]
     first, second = log.split("== PREEMPTED")
     assert "on 2 nodes" in first
-    assert f"step={saved}.ckpt" in first
+    assert f"step-{saved}.ckpt" in first
     assert "on 1 nodes" in second
     assert is_trained(place)
     assert steps_logged(place)[-1] == 80

@@ -59,7 +59,7 @@ class StepsTables(DDPStrategy):
                     "hold for them; leave it or take model.table=sharded"
                 )
         for table in self.tables.values():
-            table.allocate(self.root_device)
+            table.allocate(self.root_device, node_ranks=self.num_processes)
 
     def training_step(self, *args: Any, **kwargs: Any) -> Any:
         for table in self.tables.values():
@@ -124,11 +124,3 @@ class StepsTables(DDPStrategy):
         super().remove_checkpoint(filepath)
         if self.is_global_zero:
             shutil.rmtree(tables_home(Path(filepath)), ignore_errors=True)
-
-
-def tables_folder(checkpoint: Path) -> Path:
-    """Where the tables of a checkpoint lie; InputError where it has none."""
-    folders = sorted(tables_home(checkpoint).glob("step-*"), key=lambda folder: folder.stat().st_mtime)
-    if not folders:
-        raise InputError(f"{checkpoint} has no sharded tables beside it ({tables_home(checkpoint)})")
-    return folders[-1]

@@ -63,8 +63,11 @@ class ShardedTable:
         if self.allocated:
             self._fill()
 
-    def allocate(self, device: torch.device) -> None:
-        """Make the rows of this rank; a second call changes nothing. The process group must be up."""
+    def allocate(self, device: torch.device, *, node_ranks: int | None = None) -> None:
+        """Make the rows of this rank; a second call changes nothing. The process group must be up.
+
+        node_ranks: how many ranks a node has; None: one node has all. Which rows a rank has is the same.
+        """
         if self.allocated:
             return
         self.layout = RowLayout(num_rows=self.num_rows, world=dist.get_world_size(), rank=dist.get_rank())

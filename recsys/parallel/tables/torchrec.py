@@ -30,12 +30,12 @@ class TorchRecTable(ShardedTable):
 
     is_fused = True
 
-    def allocate(self, device: torch.device) -> None:
+    def allocate(self, device: torch.device, *, node_ranks: int | None = None) -> None:
         if self.allocated:
             return
         self.layout = RowLayout(num_rows=self.num_rows, world=dist.get_world_size(), rank=dist.get_rank())
         self.mesh = init_device_mesh(device.type, (self.layout.world,))
-        self._module, self._key_of = _sharded_module(self, device)
+        self._module, self._key_of = _sharded_module(self, device, node_ranks=node_ranks)
         shards = self._module.state_dict()[f"embeddings.{_NAME}.weight"].local_shards()
         self._weight_ND = shards[0].tensor if shards else torch.empty(0, self.width, device=device)
         self._draw()
@@ -67,7 +67,9 @@ class TorchRecTable(ShardedTable):
         assert not max_norm, "refused by StepsTables"
 
 
-def _sharded_module(table: TorchRecTable, device: torch.device) -> tuple[Any, Any]:
+def _sharded_module(
+    table: TorchRecTable, device: torch.device, *, node_ranks: int | None = None
+) -> tuple[Any, Any]:
     """(TorchRec's module over the ranks, row numbers -> its input)."""
     try:
         from fbgemm_gpu.split_embedding_configs import EmbOptimType
@@ -107,7 +109,7 @@ def _sharded_module(table: TorchRecTable, device: torch.device) -> tuple[Any, An
         collection,
         {_NAME: row_wise(compute_kernel="fused")},  # the kernel it takes by itself damages memory
         sharder,
-        local_size=world,
+        local_size=node_ranks or world,  # the devices it places rows on are numbered within a node
         world_size=world,
         device_type=device.type,
     )
