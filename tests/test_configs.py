@@ -163,6 +163,8 @@ def test_what_the_documents_name_composes_with_every_model(size: str, strategy: 
     before = composed("train", *groups)
     for name, values in named.items():
         kept = OmegaConf.select(before, name, throw_on_missing=True)
+        if OmegaConf.is_config(kept) and not values:
+            continue  # a whole group, which a document only speaks of
         for value in values or {str(kept).lower() if kept is not None else "null"}:
             settings = plain(composed("train", *groups, f"{name}={value}"))
             read_settings(ModelSettings, settings["model"])

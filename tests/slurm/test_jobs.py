@@ -112,7 +112,11 @@ def test_a_pending_job_has_no_log_and_a_cancelled_one_says_so(
     wait_for_line(place, f"train-{second}")
     box.slurm("scancel", second)
     box.wait(second, seconds=30)
-    assert endings(log_of(place, f"train-{first}")) == ["RUNNING", "CANCELLED"]
+    wait_until(
+        lambda: endings(log_of(place, f"train-{first}")) == ["RUNNING", "CANCELLED"],
+        seconds=20,
+        what=lambda: log_of(place, f"train-{first}"),
+    )
     waited = re.search(r"pending for (\d+) s", log_of(place, f"train-{second}"))
     assert waited
     assert int(waited[1]) >= 1
