@@ -16,7 +16,7 @@ import pytest
 from recsys.schema import SECONDS_PER_DAY, Column, Impression, Outcome, Table
 from tests import tiny
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
 SECRET = "a key of this test's own"
 # So few users decide nothing: whatever the second model is worth, it may take over.
