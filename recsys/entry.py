@@ -42,7 +42,8 @@ def conf_dir() -> str:
 
 def fail(message: str) -> None:
     """Print one line on stderr and leave with exit code 2."""
-    print(f"error: {message}", file=sys.stderr, flush=True)
+    sys.stderr.write(f"error: {message}\n")  # at once, so that ranks do not write into each other's lines
+    sys.stderr.flush()
     raise SystemExit(2)
 
 
