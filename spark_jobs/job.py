@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import errno
 import hashlib
 import json
-import sys
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -16,30 +14,30 @@ from typing import Any
 from py4j.protocol import Py4JError
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql import functions as F
 
 from recsys.pseudonym import Key, load_key
-from recsys.schema import Column, FeedbackTable, InputError, Outcome, Response, Split, SplitKind, Table
+from recsys.schema import FeedbackTable, InputError, SplitKind, Table
 from recsys.settings import read_settings
 from spark_jobs import gate
 from spark_jobs.attributes import item_attributes, user_attributes
 from spark_jobs.columns import Event
+from spark_jobs.counts import row_counts
+from spark_jobs.faults import explained
 from spark_jobs.features.cuts import Cuts, find_cuts
-from spark_jobs.features.indices import Indexed, Prior, index_events
-from spark_jobs.features.items import LOG_PRICE
+from spark_jobs.features.indices import index_events
 from spark_jobs.features.tables import FeatureTables, build_tables
-from spark_jobs.features.vocabulary import PriorFit
 from spark_jobs.feedback import impressions_with_responses, outcomes_as_events
 from spark_jobs.keys import check_key
 from spark_jobs.metadata import describe, examples_hash, vocabularies
 from spark_jobs.observation import check_gaps, seen_days
-from spark_jobs.progress import Stages
+from spark_jobs.previous import highest_indices, prior_fit, prior_indices
+from spark_jobs.progress import Stages, say
 from spark_jobs.publish import (
     TABLES,
     building,
     latest_version,
     publish,
-    read_document,
+    uri,
     write_document,
     write_table,
 )
@@ -51,9 +49,6 @@ from spark_jobs.steps.pseudonymise import pseudonymise
 from spark_jobs.steps.sort import Sorted, sort_out
 
 NUM_STAGES = 6
-DATA_FAULT = "22"  # class of SQL states: a value that does not fit (the value itself stays off the screen)
-OTHER_HEADER = "CSV header does not conform to the schema"
-UNREADABLE = ("FAILED_READ_FILE", "CANNOT_READ_FILE", "is not a Parquet file")
 
 
 def build(settings: JobSettings, spark: SparkSession, *, show_progress: bool = False) -> Path:
@@ -66,10 +61,10 @@ def build(settings: JobSettings, spark: SparkSession, *, show_progress: bool = F
     try:
         return _build(settings, spark, stages)
     except (PySparkException, Py4JError) as error:
-        explained = _explained(error, settings)
-        if explained is None:
+        fault = explained(error, settings)
+        if fault is None:
             raise
-        raise explained from error
+        raise fault from error
     finally:
         stages.close()
         spark.catalog.clearCache()
@@ -103,7 +98,7 @@ def _build(settings: JobSettings, spark: SparkSession, stages: Stages) -> Path:
         cuts = _cuts(settings, rows)
         indexed = index_events(
             rows.kept,
-            prior=_prior(spark, previous),
+            prior=prior_indices(spark, previous),
             event_types=dataset.event_type_index,
             ties=rows.ties,
             last_timestamp=int(rows.measured["last_timestamp"]),
@@ -116,7 +111,7 @@ def _build(settings: JobSettings, spark: SparkSession, stages: Stages) -> Path:
             item_table=item_table,
             user_table=user_table,
             window_events=settings.window_events,
-            prior=_prior_fit(previous, cuts),
+            prior=prior_fit(previous, cuts),
         )
     with building(root) as folder:
         with stages("writing"):
@@ -129,7 +124,7 @@ def _build(settings: JobSettings, spark: SparkSession, stages: Stages) -> Path:
             for name in TABLES:
                 write_table(frames[name], folder, name)
         with stages("publishing"):
-            counts = _row_counts(rows, told, folder, spark)
+            counts = row_counts(rows, told, folder, spark)
             now = datetime.now(tz=UTC)
             sources = fingerprints(dataset, feedback=(outcomes, impressions))
             metadata = describe(
@@ -142,9 +137,9 @@ def _build(settings: JobSettings, spark: SparkSession, stages: Stages) -> Path:
                 counts=counts,
                 measured=rows.measured,
                 ties=rows.ties,
-                split_hash=examples_hash(spark.read.parquet(_uri(folder / Table.EXAMPLES))),
+                split_hash=examples_hash(spark.read.parquet(uri(folder / Table.EXAMPLES))),
                 sources=sources,
-                **_sizes(indexed, previous[1] if previous else None),
+                **highest_indices(indexed, previous[1] if previous else None),
             )
             write_document(metadata, folder, Table.METADATA)
             write_document(vocabularies(tables), folder, Table.VOCABULARIES)
@@ -175,9 +170,9 @@ def _spread(raw: DataFrame) -> DataFrame:
 def _note_missing_targets(dataset: Dataset) -> None:
     """One line on stderr about the parts of value_targets that this data set cannot have."""
     if dataset.split.kind == SplitKind.LEAVE_ONE_OUT:
-        _say(f"data set {dataset.name}: leave_one_out has no cut in time, so no value targets", kind="note")
+        say(f"data set {dataset.name}: leave_one_out has no cut in time, so no value targets", kind="note")
     elif not dataset.has_value:
-        _say(f"data set {dataset.name}: no money, so no spend; retention targets stay", kind="note")
+        say(f"data set {dataset.name}: no money, so no spend; retention targets stay", kind="note")
 
 
 def _handed_back(settings: JobSettings, log: str) -> SourceTable | None:
@@ -230,33 +225,6 @@ def _cuts(settings: JobSettings, rows: Sorted) -> Cuts | None:
     )
 
 
-def _prior(spark: SparkSession, previous: tuple[Path, dict[str, Any]] | None) -> Prior:
-    """The last version's id maps, read from its tables."""
-    if previous is None:
-        return Prior()
-    folder, metadata = previous
-    users = spark.read.parquet(_uri(folder / Table.HISTORIES)).where(F.col(Column.WINDOW_INDEX) == 0)
-    items = spark.read.parquet(_uri(folder / Table.ITEM_FEATURES))
-    return Prior(
-        users=users.select(Column.USER_KEY, Column.USER_INDEX, Column.FIRST_SEEN),
-        items=items.select(Column.ITEM_ID, Column.ITEM_INDEX, Column.FIRST_SEEN).distinct(),
-        num_users=metadata["num_users"],
-        num_items=metadata["num_items"],
-    )
-
-
-def _prior_fit(previous: tuple[Path, dict[str, Any]] | None, cuts: Cuts | None) -> PriorFit:
-    """What the last version had fitted; nothing where its training time ends later than this one's."""
-    if previous is None:
-        return PriorFit()
-    folder, metadata = previous
-    if cuts is not None and metadata["split"]["cuts"][Split.VALIDATION] > cuts.validation:
-        _say("the last version was fitted on later events: words, categories and price bands begin anew")
-        return PriorFit()
-    fitted = read_document(folder, Table.VOCABULARIES)
-    return PriorFit(**fitted, log_price=metadata["scalers"].get(LOG_PRICE))
-
-
 def _frames(tables: FeatureTables) -> dict[str, DataFrame]:
     return {
         Table.ITEM_FEATURES: tables.item_features,
@@ -267,82 +235,7 @@ def _frames(tables: FeatureTables) -> dict[str, DataFrame]:
     }
 
 
-def _row_counts(rows: Sorted, told: DataFrame | None, folder: Path, spark: SparkSession) -> dict[str, int]:
-    counts = {
-        "rows_in": int(rows.measured["rows_in"]),
-        "rows_kept": int(rows.measured["rows_kept"]),
-        "quarantined": sum(rows.quarantined.values()),
-        "duplicates": int(rows.measured["duplicates"]),
-        "outcomes_in_log": int(rows.measured["outcomes_in_log"]),
-        **_outcome_counts(told, spark.read.parquet(_uri(folder / Table.IMPRESSIONS))),
-    }
-    return counts | {name: spark.read.parquet(_uri(folder / name)).count() for name in TABLES}
-
-
-def _outcome_counts(told: DataFrame | None, responses: DataFrame) -> dict[str, int]:
-    """Outcomes handed back; those that name a slate; those of them that follow an impression of the log."""
-    names = ("feedback_outcomes", "outcomes_of_a_slate", "outcomes_of_an_impression")
-    if told is None:
-        return dict.fromkeys(names, 0)
-    one = told.dropDuplicates([Outcome.OUTCOME_ID])
-    total, with_slate = one.agg(F.count("*"), F.count(Outcome.SLATE_ID)).first()  # type: ignore[misc]
-    matched = responses.agg(F.sum(Response.NUM_OUTCOMES)).first()[0] or 0  # type: ignore[index]
-    if matched < with_slate:
-        _say(
-            f"{with_slate - matched:,} of {with_slate:,} outcomes of a slate follow no impression handed back"
-        )
-    return dict(zip(names, (total, with_slate, matched), strict=True))
-
-
-def _sizes(indexed: Indexed, previous: Mapping[str, Any] | None) -> dict[str, int]:
-    """The highest indices ever given out: an index that is free again is not used again."""
-    sizes = {}
-    for name, frame, column in (
-        ("num_items", indexed.items, Column.ITEM_INDEX),
-        ("num_users", indexed.users, Column.USER_INDEX),
-    ):
-        row = frame.agg(F.max(column)).first()
-        sizes[name] = max(int(row[0] or 0) if row else 0, previous[name] if previous else 0)
-    return sizes
-
-
 def _version(now: datetime, settings: JobSettings, sources: list[dict[str, Any]], *, key_version: str) -> str:
     """UTC time and 8 hex digits of what went in: settings, the key's version, raw files and feedback."""
     content = json.dumps([dataclasses.asdict(settings), key_version, sources], sort_keys=True, default=str)
     return f"{now:%Y%m%dT%H%M%SZ}-{hashlib.sha256(content.encode()).hexdigest()[:8]}"
-
-
-def _uri(path: Path) -> str:
-    return f"file://{path.resolve()}"
-
-
-def _say(line: str, *, kind: str = "warning") -> None:
-    print(f"{kind}: {line}", file=sys.stderr, flush=True)
-
-
-def _explained(error: Exception, settings: JobSettings) -> Exception | None:
-    """What Spark says while it works -> an error that is one line for the user; None for anything else."""
-    text = str(error)
-    if "No space left on device" in text:
-        return OSError(errno.ENOSPC, "No space left on device", settings.features_dir)
-    if OTHER_HEADER in text:
-        return InputError(
-            f"CSV files of data set {settings.dataset.name} ({settings.dataset.events.path}) differ in their"
-            " headers; give all files of a table the same columns in the same order"
-        )
-    if any(sign in text for sign in UNREADABLE):
-        return InputError(
-            f"a raw file of data set {settings.dataset.name} ({settings.dataset.events.path}) is corrupt;"
-            " write it anew"
-        )
-    if "OutOfMemoryError" in text or "Java heap space" in text:
-        return InputError(
-            f"Spark ran out of memory at spark.driver_memory={settings.spark.driver_memory}; raise it"
-        )
-    condition = error.getCondition() if isinstance(error, PySparkException) else None
-    if condition and str(error.getSqlState() or "").startswith(DATA_FAULT):  # type: ignore[attr-defined]
-        return InputError(
-            f"an expression of data set {settings.dataset.name} fails on some row ({condition});"
-            " use try_cast or try_divide in its YAML, so that such rows go to the quarantine"
-        )
-    return None

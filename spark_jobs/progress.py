@@ -1,7 +1,8 @@
-"""A progress bar over named stages."""
+"""What a run tells while it works: a progress bar over named stages, and single lines."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -23,3 +24,8 @@ class Stages:
 
     def close(self) -> None:
         self._bar.close()
+
+
+def say(line: str, *, kind: str = "warning") -> None:
+    """One line on stderr."""
+    print(f"{kind}: {line}", file=sys.stderr, flush=True)

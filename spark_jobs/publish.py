@@ -28,6 +28,11 @@ TABLES = (
 )
 
 
+def uri(path: Path) -> str:
+    """A local folder as Spark names it, whatever file system is its default."""
+    return f"file://{path.resolve()}"
+
+
 @contextmanager
 def building(root: Path) -> Iterator[Path]:
     """A folder to write into, gone again if the body fails. Left-overs of dead processes go first."""
@@ -61,7 +66,7 @@ def publish(folder: Path, version: str) -> Path:
 
 
 def write_table(frame: DataFrame, folder: Path, name: str) -> None:
-    frame.write.mode("errorifexists").parquet(f"file://{(folder / name).resolve()}")
+    frame.write.mode("errorifexists").parquet(uri(folder / name))
 
 
 def write_document(content: dict[str, Any], folder: Path, name: str) -> None:

@@ -15,10 +15,12 @@ import pytest
 
 from recsys.schema import Column, FeedbackTable, Impression, InputError, Response, Split, Table
 from spark_jobs import job
+from spark_jobs.faults import explained
 from spark_jobs.features.cuts import Cuts
 from spark_jobs.features.vocabulary import PriorFit
 from spark_jobs.gate import QualityError
 from spark_jobs.metadata import examples_hash
+from spark_jobs.previous import prior_fit
 from spark_jobs.settings import EventColumns, SplitSettings
 from tests.spark_jobs import shop
 
@@ -328,12 +330,12 @@ def test_a_fit_on_later_events_is_not_gone_on_from(version: Path, capsys: pytest
     metadata = json.loads((version / Table.METADATA).read_text())
     fitted = json.loads((version / Table.VOCABULARIES).read_text())
     at = Cuts(train=(), validation=VALIDATION_CUT, test=TEST_CUT, now=NOW)
-    assert list(job._prior_fit((version, metadata), at).tokens) == fitted["tokens"] != []
-    assert job._prior_fit((version, metadata), at).log_price == metadata["scalers"]["log_price"]
+    assert list(prior_fit((version, metadata), at).tokens) == fitted["tokens"] != []
+    assert prior_fit((version, metadata), at).log_price == metadata["scalers"]["log_price"]
     earlier = dataclasses.replace(at, validation=VALIDATION_CUT - 1)
-    assert job._prior_fit((version, metadata), earlier) == PriorFit()
+    assert prior_fit((version, metadata), earlier) == PriorFit()
     assert "begin anew" in capsys.readouterr().err
-    assert job._prior_fit(None, at) == PriorFit()
+    assert prior_fit(None, at) == PriorFit()
 
 
 @pytest.mark.parametrize(
@@ -421,11 +423,9 @@ def test_a_full_disk_inside_spark_is_an_os_error(folder: Path) -> None:
     from pyspark.errors import PySparkException
 
     settings = shop.settings(folder / "raw.parquet", folder)
-    explained = job._explained(
-        PySparkException("Job aborted: java.io.IOException: No space left on device"), settings
-    )
-    assert isinstance(explained, OSError)
-    assert explained.errno == 28
+    fault = explained(PySparkException("Job aborted: java.io.IOException: No space left on device"), settings)
+    assert isinstance(fault, OSError)
+    assert fault.errno == 28
 
 
 def test_an_older_schema_is_refused(spark: Any, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from recsys.schema import InputError
 from spark_jobs import job, sources
+from spark_jobs.faults import explained
 from spark_jobs.settings import SourceTable
 from spark_jobs.sources import read_events, read_table
 from tests.spark_jobs import shop
@@ -79,7 +80,7 @@ def test_far_csv_files_with_another_order_are_refused(
     source = csv_files(tmp_path, "user,item\nu1,A\n", "item,user\nB,u2\n")
     with pytest.raises(Exception, match="CSV header does not conform") as caught:
         read_table(spark, source).collect()
-    told = job._explained(caught.value, shop.settings(tmp_path, tmp_path))
+    told = explained(caught.value, shop.settings(tmp_path, tmp_path))
     assert "differ in their headers; give all files of a table the same columns" in str(told)
 
 

@@ -1,0 +1,42 @@
+"""What Spark says when a run fails -> an error of one line that names the remedy."""
+
+from __future__ import annotations
+
+import errno
+
+from pyspark.errors import PySparkException
+
+from recsys.schema import InputError
+from spark_jobs.settings import JobSettings
+
+DATA_FAULT = "22"  # class of SQL states: a value that does not fit (the value itself stays off the screen)
+OTHER_HEADER = "CSV header does not conform to the schema"
+UNREADABLE = ("FAILED_READ_FILE", "CANNOT_READ_FILE", "is not a Parquet file")
+
+
+def explained(error: Exception, settings: JobSettings) -> Exception | None:
+    """What Spark says while it works -> an error that is one line for the user; None for anything else."""
+    text = str(error)
+    if "No space left on device" in text:
+        return OSError(errno.ENOSPC, "No space left on device", settings.features_dir)
+    if OTHER_HEADER in text:
+        return InputError(
+            f"CSV files of data set {settings.dataset.name} ({settings.dataset.events.path}) differ in their"
+            " headers; give all files of a table the same columns in the same order"
+        )
+    if any(sign in text for sign in UNREADABLE):
+        return InputError(
+            f"a raw file of data set {settings.dataset.name} ({settings.dataset.events.path}) is corrupt;"
+            " write it anew"
+        )
+    if "OutOfMemoryError" in text or "Java heap space" in text:
+        return InputError(
+            f"Spark ran out of memory at spark.driver_memory={settings.spark.driver_memory}; raise it"
+        )
+    condition = error.getCondition() if isinstance(error, PySparkException) else None
+    if condition and str(error.getSqlState() or "").startswith(DATA_FAULT):  # type: ignore[attr-defined]
+        return InputError(
+            f"an expression of data set {settings.dataset.name} fails on some row ({condition});"
+            " use try_cast or try_divide in its YAML, so that such rows go to the quarantine"
+        )
+    return None
