@@ -1,4 +1,4 @@
-"""`python -m spark_jobs dataset=NAME`: raw event logs -> features/NAME/<version>."""
+"""`python -m spark_jobs dataset=NAME`: raw event logs -> features/NAME/<version>; or `job=erase`."""
 
 from __future__ import annotations
 
@@ -14,17 +14,22 @@ from spark_jobs.settings import JobSettings
 
 @hydra_command("spark_jobs")
 def main(cfg: Any) -> None:
-    """Build and publish the feature tables of one data set."""
+    """Build and publish the feature tables of one data set, or erase people from it."""
     from omegaconf import OmegaConf
 
     settings = read_settings(JobSettings, OmegaConf.to_container(cfg, resolve=True), where="")  # type: ignore[arg-type]
+    from spark_jobs.erase import erase, read_people
     from spark_jobs.job import build, checked_key
     from spark_jobs.session import start_session
 
     started = time.monotonic()
     checked_key(settings)
+    people = read_people(settings.users_file) if settings.job == "erase" else None
     spark = start_session(settings.spark)
     try:
+        if people is not None:
+            print(erase(settings, people, spark).told(settings.dataset.name))
+            return
         version = build(settings, spark, show_progress=True)
     finally:
         spark.stop()

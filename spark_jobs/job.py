@@ -18,6 +18,7 @@ from pyspark.sql import DataFrame, SparkSession
 from recsys.pseudonym import Key, load_key
 from recsys.schema import FeedbackTable, InputError, SplitKind, Table
 from recsys.settings import read_settings
+from recsys.tombstones import erased_keys
 from spark_jobs import gate
 from spark_jobs.attributes import item_attributes, user_attributes
 from spark_jobs.columns import Event
@@ -45,7 +46,7 @@ from spark_jobs.settings import Dataset, JobSettings, SourceTable
 from spark_jobs.sources import fingerprints, local_files, read_events, read_table
 from spark_jobs.steps.clean import Reason, flag
 from spark_jobs.steps.normalise import normalise
-from spark_jobs.steps.pseudonymise import pseudonymise
+from spark_jobs.steps.pseudonymise import pseudonymise, without_erased
 from spark_jobs.steps.sort import Sorted, sort_out
 
 NUM_STAGES = 6
@@ -75,6 +76,7 @@ def _build(settings: JobSettings, spark: SparkSession, stages: Stages) -> Path:
     root = Path(settings.features_dir) / dataset.name
     previous = latest_version(root)
     key = checked_key(settings)
+    erased = erased_keys(root, key.version)
     outcomes = _handed_back(settings, FeedbackTable.OUTCOMES)
     impressions = _handed_back(settings, FeedbackTable.IMPRESSIONS)
     _note_missing_targets(dataset)
@@ -83,7 +85,9 @@ def _build(settings: JobSettings, spark: SparkSession, stages: Stages) -> Path:
         lines = pseudonymise(normalise(raw, dataset), key)
         told = read_table(spark, outcomes) if outcomes else None
         if told is not None:
+            told = without_erased(told, erased)
             lines = lines.unionByName(outcomes_as_events(told, like=lines.columns))
+        lines = without_erased(lines, erased)
         flagged = flag(lines, dataset, now=int(time.time())).cache()
         item_table, user_table = _attributes(settings, spark, key)
         raw_counts = gate.measure_raw(flagged)
@@ -119,12 +123,13 @@ def _build(settings: JobSettings, spark: SparkSession, stages: Stages) -> Path:
                 Event.REASON, *[name for name in rows.quarantine.columns if name != Event.REASON]
             )
             shown = read_table(spark, impressions) if impressions else None
+            shown = without_erased(shown, erased) if shown is not None else None
             responses = impressions_with_responses(shown, told, spark=spark)
             frames = {Table.QUARANTINE: quarantine, **_frames(tables), Table.IMPRESSIONS: responses}
             for name in TABLES:
                 write_table(frames[name], folder, name)
         with stages("publishing"):
-            counts = row_counts(rows, told, folder, spark)
+            counts = row_counts(rows, told, folder, spark) | {"erased_users": len(erased)}
             now = datetime.now(tz=UTC)
             sources = fingerprints(dataset, feedback=(outcomes, impressions))
             metadata = describe(
@@ -144,6 +149,8 @@ def _build(settings: JobSettings, spark: SparkSession, stages: Stages) -> Path:
             write_document(metadata, folder, Table.METADATA)
             write_document(vocabularies(tables), folder, Table.VOCABULARIES)
             write_document(gate.report(checks, rows.quarantined, counts), folder, Table.QUALITY)
+            if erased_keys(root, key.version) != erased:
+                raise InputError("people were erased while this ran; run it again")
             return publish(folder, metadata["version"])
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from recsys.schema import EventType, InputError, SplitKind
 
 FORMATS = ("parquet", "csv", "json")
+JOBS = ("build", "erase")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,6 +194,12 @@ class JobSettings:
     quality: dict[str, Any]
     features_dir: str = "features"
     feedback_dir: str = "feedback"
+    models_dir: str = "models"
+    outputs_dir: str = "outputs"
+    cache_dir: str = "outputs/cache"
+    job: str = "build"
+    users_file: str | None = None  # of job=erase
+    erase_raw: bool = False
     window_events: int = 1024
     rotate_key: bool = False  # go on under another pseudonym key: every user begins anew
     allow_demo_key: bool = False  # also where the data set is not declared public
@@ -201,3 +208,7 @@ class JobSettings:
     def __post_init__(self) -> None:
         if self.window_events < 1:
             raise InputError("window_events must be at least 1")
+        if self.job not in JOBS:
+            raise InputError(f"job={self.job} is not known; use one of {', '.join(JOBS)}")
+        if self.job != "erase" and (self.users_file or self.erase_raw):
+            raise InputError("users_file and erase_raw belong to job=erase; add it or leave them out")

@@ -29,7 +29,7 @@ CORRUPT_OPTION, CORRUPT = "columnNameOfCorruptRecord", "_corrupt_record"  # Spar
 
 def read_table(spark: SparkSession, source: SourceTable) -> DataFrame:
     """The table as Spark reads it; InputError where it is missing, unreadable or without columns."""
-    if _is_local(source.path) and not local_files(source.path):
+    if is_local(source.path) and not local_files(source.path):
         raise InputError(
             f"{source.path} does not exist or is an empty folder; mend the path in the data set's YAML"
         )
@@ -51,7 +51,7 @@ def _parts(spark: SparkSession, source: SourceTable) -> dict[str, DataFrame]:
     """
     options = {key.lower(): str(value) for key, value in source.options.items()}
     by_header = source.format == "csv" and options.get("header", "").lower() == "true"
-    if by_header and not _is_local(source.path):
+    if by_header and not is_local(source.path):
         options.setdefault("enforceschema", "false")  # another order of columns is an error, not a swap
 
     def load(paths: str | list[str], **more: str) -> DataFrame:
@@ -59,7 +59,7 @@ def _parts(spark: SparkSession, source: SourceTable) -> dict[str, DataFrame]:
 
     whole = load(source.path)
     groups: dict[bytes, list[str]] = {}
-    if by_header and _is_local(source.path):
+    if by_header and is_local(source.path):
         for file in sorted(unquote(urlsplit(uri).path) for uri in whole.inputFiles()):
             header = file.encode() if {"comment", "multiline"} & set(options) else _first_line(Path(file))
             groups.setdefault(header, []).append(file)
@@ -167,16 +167,17 @@ def fingerprints(dataset: Dataset, *, feedback: Iterable[SourceTable | None] = (
     for table in tables:
         if table is None:
             continue
-        if not _is_local(table.path):
+        if not is_local(table.path):
             found.append({"path": table.path, "bytes": None, "sha256": None})
-        for file in local_files(table.path) if _is_local(table.path) else []:
+        for file in local_files(table.path) if is_local(table.path) else []:
             size = file.stat().st_size
             digest = _sha256(file) if size <= HASHED_BYTES_LIMIT else None
             found.append({"path": str(file), "bytes": size, "sha256": digest})
     return found
 
 
-def _is_local(path: str) -> bool:
+def is_local(path: str) -> bool:
+    """Whether this machine's own file system holds it."""
     return "://" not in path or path.startswith("file://")
 
 

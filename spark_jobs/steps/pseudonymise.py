@@ -33,3 +33,11 @@ def hmac_sha256(message: SparkColumn, secret: bytes) -> SparkColumn:
     outer_pad = F.lit(bytes(byte ^ 0x5C for byte in block))
     inner = F.sha2(F.concat(inner_pad, F.encode(message, "UTF-8")), SHA256_BITS)
     return F.sha2(F.concat(outer_pad, F.unhex(inner)), SHA256_BITS)
+
+
+def without_erased(frame: DataFrame, erased: frozenset[str]) -> DataFrame:
+    """Rows of everybody else, and those without a user."""
+    if not erased:
+        return frame
+    gone = frame.sparkSession.createDataFrame([(key,) for key in sorted(erased)], f"{Event.USER_KEY} string")
+    return frame.join(F.broadcast(gone), on=Event.USER_KEY, how="left_anti").select(*frame.columns)

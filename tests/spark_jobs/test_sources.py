@@ -76,7 +76,7 @@ def test_a_csv_file_without_a_column_of_the_others_is_named(spark: Any, tmp_path
 def test_far_csv_files_with_another_order_are_refused(
     spark: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sources, "_is_local", lambda path: False)
+    monkeypatch.setattr(sources, "is_local", lambda path: False)
     source = csv_files(tmp_path, "user,item\nu1,A\n", "item,user\nB,u2\n")
     with pytest.raises(Exception, match="CSV header does not conform") as caught:
         read_table(spark, source).collect()
