@@ -42,7 +42,7 @@ def load_key(environment: Mapping[str, str] | None = None) -> Key:
     publish pseudonyms that anybody can reverse. So would a short key, which is refused as well.
     """
     environment = os.environ if environment is None else environment
-    secret = _secret(environment)
+    secret = secret_of(environment, KEY_VARIABLE, KEY_FILE_VARIABLE)
     if secret is None:
         return Key(secret=DEMO_SECRET, version=DEMO_VERSION, is_demo=True)
     version = environment.get(KEY_VERSION_VARIABLE) or _version(secret)
@@ -68,24 +68,27 @@ def _check_length(secret: bytes, variable: str) -> None:
         )
 
 
-def _secret(environment: Mapping[str, str]) -> bytes | None:
-    """The secret's bytes, or None where neither variable is set."""
-    if KEY_VARIABLE in environment:
-        secret = environment[KEY_VARIABLE].encode("utf-8")
+def secret_of(environment: Mapping[str, str], variable: str, file_variable: str) -> bytes | None:
+    """The secret's bytes, or None where neither variable is set.
+
+    Raises InputError where a variable is empty, a file cannot be read, or a secret is too short.
+    """
+    if variable in environment:
+        secret = environment[variable].encode("utf-8")
         if not secret.strip():
-            raise InputError(f"{KEY_VARIABLE} is empty; set it to the secret or unset it")
-        _check_length(secret, KEY_VARIABLE)
+            raise InputError(f"{variable} is empty; set it to the secret or unset it")
+        _check_length(secret, variable)
         return secret
-    if KEY_FILE_VARIABLE not in environment:
+    if file_variable not in environment:
         return None
-    path = environment[KEY_FILE_VARIABLE]
+    path = environment[file_variable]
     try:
         with open(path, "rb") as file:
             secret = file.read().strip()
     except OSError as error:
         reason = error.strerror or type(error).__name__
-        raise InputError(f"{KEY_FILE_VARIABLE} names {path!r}: {reason}; point it at the key file") from None
+        raise InputError(f"{file_variable} names {path!r}: {reason}; point it at the key file") from None
     if not secret:
-        raise InputError(f"{KEY_FILE_VARIABLE} names {path!r}, which is empty; put the secret into it")
-    _check_length(secret, KEY_FILE_VARIABLE)
+        raise InputError(f"{file_variable} names {path!r}, which is empty; put the secret into it")
+    _check_length(secret, file_variable)
     return secret

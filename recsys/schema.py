@@ -41,6 +41,7 @@ class Table:
     EXAMPLES = "examples"
     VALUE_TARGETS = "value_targets"
     IMPRESSIONS = "impressions"  # what was shown, as handed back, and what came of it
+    SEALED = "sealed"  # columns of the user table that only those with the key can read
 
     LATEST = "latest"  # symlink beside the versions, switched by rename
 
@@ -134,6 +135,13 @@ class UserNumeric:
         SPEND_30D,
         SPEND_90D,
     )
+
+
+class Sealed:
+    """Columns of the table of sealed values beside user_key."""
+
+    COLUMN = "column"  # string, its name in the raw user table
+    VALUE = "sealed"  # binary, see `recsys.sealed`
 
 
 class Impression:

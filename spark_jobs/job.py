@@ -17,6 +17,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 from recsys.pseudonym import Key, load_key
 from recsys.schema import FeedbackTable, InputError, SplitKind, Table
+from recsys.sealed import load_aes_key
 from recsys.settings import read_settings
 from recsys.tombstones import erased_keys
 from spark_jobs import gate
@@ -47,6 +48,7 @@ from spark_jobs.sources import fingerprints, local_files, read_events, read_tabl
 from spark_jobs.steps.clean import Reason, flag
 from spark_jobs.steps.normalise import normalise
 from spark_jobs.steps.pseudonymise import pseudonymise, without_erased
+from spark_jobs.steps.sensitive import SEALED_SCHEMA, check_declared, guarded, sealed
 from spark_jobs.steps.sort import Sorted, sort_out
 
 NUM_STAGES = 6
@@ -81,7 +83,9 @@ def _build(settings: JobSettings, spark: SparkSession, stages: Stages) -> Path:
     impressions = _handed_back(settings, FeedbackTable.IMPRESSIONS)
     _note_missing_targets(dataset)
     with stages("reading"):
-        raw = _spread(read_events(spark, dataset))
+        events = read_events(spark, dataset)
+        item_table, user_table, sealed_table = _attributes(settings, spark, key, events)
+        raw = _spread(guarded(events, dataset.sensitive, path=dataset.events.path))
         lines = pseudonymise(normalise(raw, dataset), key)
         told = read_table(spark, outcomes) if outcomes else None
         if told is not None:
@@ -89,7 +93,6 @@ def _build(settings: JobSettings, spark: SparkSession, stages: Stages) -> Path:
             lines = lines.unionByName(outcomes_as_events(told, like=lines.columns))
         lines = without_erased(lines, erased)
         flagged = flag(lines, dataset, now=int(time.time())).cache()
-        item_table, user_table = _attributes(settings, spark, key)
         raw_counts = gate.measure_raw(flagged)
         if raw_counts["rows_in"] == raw_counts["outcomes_in"]:
             raise InputError(f"{dataset.events.path} is an empty table; give one with rows")
@@ -126,6 +129,7 @@ def _build(settings: JobSettings, spark: SparkSession, stages: Stages) -> Path:
             shown = without_erased(shown, erased) if shown is not None else None
             responses = impressions_with_responses(shown, told, spark=spark)
             frames = {Table.QUARANTINE: quarantine, **_frames(tables), Table.IMPRESSIONS: responses}
+            frames[Table.SEALED] = _sealed_of_known(sealed_table, tables, spark)
             for name in TABLES:
                 write_table(frames[name], folder, name)
         with stages("publishing"):
@@ -146,6 +150,11 @@ def _build(settings: JobSettings, spark: SparkSession, stages: Stages) -> Path:
                 sources=sources,
                 **highest_indices(indexed, previous[1] if previous else None),
             )
+            if dataset.sensitive.encrypt:
+                metadata["sealed"] = {
+                    "columns": dataset.sensitive.encrypt,
+                    "key_version": load_aes_key().version,
+                }
             write_document(metadata, folder, Table.METADATA)
             write_document(vocabularies(tables), folder, Table.VOCABULARIES)
             write_document(gate.report(checks, rows.quarantined, counts), folder, Table.QUALITY)
@@ -189,12 +198,30 @@ def _handed_back(settings: JobSettings, log: str) -> SourceTable | None:
 
 
 def _attributes(
-    settings: JobSettings, spark: SparkSession, key: Key
-) -> tuple[DataFrame | None, DataFrame | None]:
-    items, users = settings.dataset.items, settings.dataset.users
-    item_table = item_attributes(read_table(spark, items.source), items) if items else None
-    user_table = user_attributes(read_table(spark, users.source), users, key) if users else None
-    return item_table, user_table
+    settings: JobSettings, spark: SparkSession, key: Key, events: DataFrame
+) -> tuple[DataFrame | None, DataFrame | None, DataFrame | None]:
+    """What the item and the user table tell, and the values of the latter that are sealed."""
+    dataset = settings.dataset
+    items, users, sensitive = dataset.items, dataset.users, dataset.sensitive
+    raw_items = read_table(spark, items.source) if items else None
+    raw_users = read_table(spark, users.source) if users else None
+    check_declared(sensitive, [frame for frame in (events, raw_items, raw_users) if frame is not None])
+    item_table = user_table = sealed_table = None
+    if items and raw_items is not None:
+        item_table = item_attributes(guarded(raw_items, sensitive, path=items.source.path), items)
+    if users and raw_users is not None:
+        user_table = user_attributes(guarded(raw_users, sensitive, path=users.source.path), users, key)
+        if sensitive.encrypt:
+            sealed_table = sealed(raw_users, users, dataset, secret=key.secret, key=load_aes_key())
+    return item_table, user_table, sealed_table
+
+
+def _sealed_of_known(table: DataFrame | None, tables: FeatureTables, spark: SparkSession) -> DataFrame:
+    """Of the users in the tables only; no rows where nothing is sealed."""
+    if table is None:
+        return spark.createDataFrame([], SEALED_SCHEMA)
+    known = tables.histories.select(Event.USER_KEY).distinct()
+    return table.join(known, on=Event.USER_KEY, how="left_semi")
 
 
 def _judge(rows: Sorted, settings: JobSettings, *, unreadable: list[str]) -> list[gate.Check]:

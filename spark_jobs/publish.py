@@ -25,6 +25,7 @@ TABLES = (
     Table.EXAMPLES,
     Table.VALUE_TARGETS,
     Table.IMPRESSIONS,
+    Table.SEALED,
 )
 
 

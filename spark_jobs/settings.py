@@ -71,6 +71,24 @@ class UserTable:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Sensitive:
+    """Raw columns that must not go on as they are. No feature can use those of `drop` and `encrypt`.
+
+    `coarsen`: replaced by Spark SQL over raw columns; `encrypt`: of the user table, for those with the key.
+    """
+
+    drop: list[str] = field(default_factory=list)
+    coarsen: dict[str, str] = field(default_factory=dict)
+    encrypt: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        names = [*self.drop, *self.coarsen, *self.encrypt]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise InputError(f"sensitive names {twice!r} twice; drop, coarsen or encrypt it")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Cleaning:
     """Rules of the cleaning step that differ between data sets."""
 
@@ -141,6 +159,7 @@ class Dataset:
     items: ItemTable | None = None
     users: UserTable | None = None
     tie_key: list[str] = field(default_factory=list)
+    sensitive: Sensitive = field(default_factory=Sensitive)
     cleaning: Cleaning = field(default_factory=Cleaning)
     features: FeatureSettings = field(default_factory=FeatureSettings)
     quality: dict[str, Any] = field(default_factory=dict)
@@ -151,6 +170,8 @@ class Dataset:
             raise InputError(f"data set {self.name}: target_event_types must name some of event_types")
         if self.split.kind == SplitKind.TIME and not self.has_time:
             raise InputError(f"data set {self.name} has no time; set split.kind to leave_one_out")
+        if self.sensitive.encrypt and self.users is None:
+            raise InputError(f"data set {self.name}: sensitive.encrypt needs `users`, whose columns it seals")
         if self.join is not None and not self.join.keys:
             raise InputError(f"data set {self.name}: join.keys must name the columns that both files share")
 
