@@ -4,7 +4,7 @@ PY := .venv/bin/python
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup format lint types contracts test test-slow test-distributed setup-slurm setup-torchrec demo bench lock clean
+.PHONY: help setup format lint types contracts test test-slow test-tables test-distributed setup-slurm setup-torchrec demo bench lock clean
 
 help:  ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +39,9 @@ test: $(STAMP)  ## the fast tests
 
 test-slow: $(STAMP)  ## servers, kills, long runs; no such test (pytest's code 5) is no failure
 	$(PY) -m pytest -m slow || { code=$$?; [ $$code -eq 5 ] || exit $$code; }
+
+test-tables: $(STAMP)  ## of those, the ones of the Spark job: kills, runs at once, the command itself
+	$(PY) -m pytest -m slow tests/spark_jobs
 
 setup-slurm:  ## Debian's Slurm and munge, for test-distributed
 	@command -v apt-get >/dev/null || { echo "error: no apt-get here; install slurmctld, slurmd, the Slurm client and munge" >&2; exit 1; }

@@ -36,6 +36,7 @@ from spark_jobs.previous import highest_indices, prior_fit, prior_indices
 from spark_jobs.progress import Stages, say
 from spark_jobs.publish import (
     TABLES,
+    alone,
     building,
     latest_version,
     publish,
@@ -158,9 +159,10 @@ def _build(settings: JobSettings, spark: SparkSession, stages: Stages) -> Path:
             write_document(metadata, folder, Table.METADATA)
             write_document(vocabularies(tables), folder, Table.VOCABULARIES)
             write_document(gate.report(checks, rows.quarantined, counts), folder, Table.QUALITY)
-            if erased_keys(root, key.version) != erased:
-                raise InputError("people were erased while this ran; run it again")
-            return publish(folder, metadata["version"])
+            with alone(root, after=previous[0] if previous else None):
+                if erased_keys(root, key.version) != erased:
+                    raise InputError("people were erased while this ran; run it again")
+                return publish(folder, metadata["version"])
 
 
 def checked_key(settings: JobSettings) -> Key:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import platform
@@ -17,6 +18,7 @@ from recsys.schema import SCHEMA_VERSION, InputError, Table
 
 BUILDING = ".building-"
 SUCCESS = "_SUCCESS"
+LOCK = ".publishing"
 TABLES = (
     Table.QUARANTINE,
     Table.ITEM_FEATURES,
@@ -48,6 +50,22 @@ def building(root: Path) -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def alone(root: Path, *, after: Path | None) -> Iterator[None]:
+    """One run at a time publishes. InputError where another one did since this one read version `after`: both
+    have given out the same new indices, each for something else.
+    """
+    with (root / LOCK).open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        found = latest_version(root)
+        newest = found[0] if found else None
+        if newest != after:
+            raise InputError(
+                f"another run published {newest} while this one was under way; run this one again"
+            )
+        yield
 
 
 def publish(folder: Path, version: str) -> Path:
