@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from recsys.entry import hydra_command
 from recsys.schema import InputError, Split
@@ -14,9 +14,13 @@ from recsys.settings import check_arguments, check_range, read_own, read_setting
 if TYPE_CHECKING:  # imported where they are used: --help and errors of settings need no torch
     from pytorch_lightning import Trainer
 
+    from recsys.batch import Catalogue
     from recsys.build import ModelSettings
+    from recsys.data.datamodule import DataSettings
+    from recsys.data.plan import PlanConfig
     from recsys.data.samples import TrainingSamples
     from recsys.data.tables import FeatureTables
+    from recsys.module import ObjectiveConfig, UserModule
     from recsys.nn.user_model import UserModel
     from recsys.warm_start import Start
 
@@ -44,121 +48,182 @@ class TrainSettings:
         check_range("seed", self.seed, least=0, most=2**32 - 1)  # what NumPy takes
 
 
+class _Parts(NamedTuple):
+    """What the groups of settings stand for."""
+
+    model: ModelSettings
+    data: DataSettings
+    objective: ObjectiveConfig
+    optimizer: Any  # these two are factories
+    scheduler: Any
+
+
 @hydra_command("train")
 def main(cfg: Any) -> Any:
+    from recsys.parallel.dealing import leave_ranks
+    from recsys.sweep import sweep_result
+
+    metrics = _train(cfg)
+    leave_ranks()  # now that nothing of the run is left which holds them
+    return sweep_result(metrics, cfg.returns) if metrics is not None else None
+
+
+def _train(cfg: Any) -> Path | None:
+    """metrics.json of the run, written by the first rank; None on the others."""
     import pytorch_lightning as pl
-    from hydra.utils import instantiate
     from omegaconf import OmegaConf
 
-    from recsys.build import ModelSettings, catalogue_at
     from recsys.bundle import Bundle, save_bundle
     from recsys.commands.evaluate import evaluate_and_report
     from recsys.data.cut_features import CutScaler
-    from recsys.data.datamodule import DataSettings, UserDataModule
-    from recsys.data.plan import ElasticLoader
     from recsys.data.samples import TrainingSamples
     from recsys.data.tables import FeatureTables, resolve_tables
-    from recsys.evaluation.quick import epoch_evaluator
-    from recsys.module import ObjectiveConfig, UserModule
-    from recsys.parallel.cluster import allotted
     from recsys.parallel.preemption import leave_whole
-    from recsys.parallel.record import RunRecord, check_same_run, held_settings
-    from recsys.parallel.resume import go_on
     from recsys.parallel.start import start_from
     from recsys.parallel.strategy import whole_model
     from recsys.promotion import check_name
-    from recsys.repeat_fit import fit_repeats
-    from recsys.sweep import sweep_result
-    from recsys.training import git_commit
-    from recsys.vocabulary import item_identity, vocabulary_identity
 
     settings: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
-    model_settings = read_settings(ModelSettings, settings["model"], where="model")
-    data = read_settings(DataSettings, settings["data"], where="data")
-    sample_config, plan = data.samples, data.plan
-    objective = read_settings(ObjectiveConfig, settings["objective"], where="objective")
-    read_own(TrainSettings, settings)
-    trainer_settings = settings["trainer"] | allotted(settings["trainer"])
-    check_arguments(pl.Trainer.__init__, trainer_settings, where="trainer")
-    optimizer = instantiate(cfg.optimizer, _convert_="all")
-    scheduler = instantiate(cfg.scheduler, _convert_="all")
-    bundle_dir = Path(cfg.models_dir) / cfg.dataset.name / cfg.name
+    parts = _checked_parts(cfg, settings)
+    bundle_dir, output = Path(cfg.models_dir) / cfg.dataset.name / cfg.name, Path(cfg.output_dir)
     check_name(bundle_dir.parent, cfg.name)
 
     tables_dir = resolve_tables(features_dir=cfg.features_dir, dataset=cfg.dataset.name, version=cfg.version)
     tables = FeatureTables(tables_dir=tables_dir, cache_dir=cfg.cache_dir)
-    checkpoints = Path(cfg.output_dir) / "checkpoints"
-    start = None
+    checkpoints, start = output / "checkpoints", None
     if cfg.warm_start:
         start = start_from(Path(cfg.warm_start), tables, fit_until=cfg.fit_until, own_checkpoints=checkpoints)
-    cut = tables.cut(cfg.fit_until)
-    trained_on: dict[str, Any] = {
-        "dataset": cfg.dataset.name,
-        "version": tables.version,
-        "split_hash": tables.metadata["split"]["hash"],
-        "fit_until": cfg.fit_until,
-        "cut": cut,
-        "learned_until": max(cut, start.trained_on["learned_until"]) if start else cut,
-        "git_commit": git_commit(),
-    }
-    vocabularies = vocabulary_identity(tables)
-    item_ids = [str(i) for i in tables.items(cfg.fit_until).item_id]
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     samples = TrainingSamples(
         tables=tables,
         fit_until=cfg.fit_until,
-        config=sample_config,
+        config=parts.data.samples,
         scaler=CutScaler(**start.scaler) if start else None,
     )
-    scaler = {"mean": samples.scaler.mean, "std": samples.scaler.std}
-    model = _started_model(tables, samples, model_settings, seed=cfg.seed, start=start)
-    catalogue = None  # a large one comes with the batches, a part at a time
-    if samples.content is None:
-        catalogue = catalogue_at(tables, cfg.fit_until, times=samples.period_starts)
-    evaluator = None
-    if cfg.fit_until == Split.VALIDATION:  # a final fit has nothing left that it may peek at
-        evaluator = epoch_evaluator(tables=tables, split=Split.VALIDATION, scaler=samples.scaler)
-    module = UserModule(
-        model=model,
-        catalogue=catalogue,
-        objective=objective,
-        optimizer=optimizer,
-        scheduler=scheduler,
-        evaluate=evaluator,
-    )
+    meaning = _meaning(cfg, tables, samples, start)
+    module, catalogue = _module(parts, tables, samples, seed=cfg.seed, start=start)
+
     leave_whole()
-    trainer = _trainer(cfg, logged={**settings, "trained_on": trained_on})
-    datamodule = UserDataModule(samples=samples, plan=plan, num_workers=data.num_workers)
-    held = held_settings(settings, trainer, tables)
-    known = vocabularies | item_identity(item_ids)
-    meaning = {"scaler": scaler, "trained_on": trained_on, "vocabularies": known}
-    trainer.callbacks.append(RunRecord({"settings": held, "meaning": meaning}))  # type: ignore[attr-defined]
-    go_on(trainer, resume=cfg.resume, folder=checkpoints, check=lambda path: check_same_run(path, held))
-    trainer.fit(module, datamodule=datamodule, weights_only=False)
-    model = whole_model(trainer.strategy, model)
-    if not trainer.is_global_zero and model_settings.table == "replicated":
+    trainer = _trainer(cfg, logged={**settings, "trained_on": meaning["trained_on"]})
+    _fit(trainer, module, samples, parts.data, settings=settings, meaning=meaning, checkpoints=checkpoints)
+    model = whole_model(trainer.strategy, module.model)
+    if not trainer.is_global_zero and parts.model.table == "replicated":
         return None
 
     # the ranks of a sharded table do the rest together, for the first one to write
-    _fill_neighbours(model, samples, strength=model_settings.neighbour_strength)
-    if model.repeats is not None:
-        loader = ElasticLoader(samples=samples, config=plan)
-        fit_repeats(model, catalogue, islice(loader, len(loader)))
-    bundle = Bundle(
-        model=model.eval(),
-        scaler=scaler,
-        trained_on=trained_on,
-        settings=settings,
-        vocabularies=vocabularies,
-        item_ids=item_ids,
-    )
+    _fill_neighbours(model, samples, strength=parts.model.neighbour_strength)
+    _fit_repeats(model, catalogue, samples, parts.data.plan)
+    item_ids = _item_ids(tables, cfg.fit_until)
+    bundle = Bundle(model=model.eval(), settings=settings, item_ids=item_ids, **meaning)
     save_bundle(bundle, bundle_dir, writes=trainer.is_global_zero)
     if not trainer.is_global_zero:
         return None
-    evaluate_and_report(
-        bundle_dir=bundle_dir, tables=tables, split=cfg.fit_until, output=Path(cfg.output_dir)
+    evaluate_and_report(bundle_dir=bundle_dir, tables=tables, split=cfg.fit_until, output=output)
+    return output / "metrics.json"
+
+
+def _checked_parts(cfg: Any, settings: dict[str, Any]) -> _Parts:
+    """Before any table is read: InputError where a setting is none or lies outside of its range."""
+    import pytorch_lightning as pl
+    from hydra.utils import instantiate
+
+    from recsys.build import ModelSettings
+    from recsys.data.datamodule import DataSettings
+    from recsys.module import ObjectiveConfig
+    from recsys.parallel.cluster import allotted
+
+    model = read_settings(ModelSettings, settings["model"], where="model")
+    data = read_settings(DataSettings, settings["data"], where="data")
+    objective = read_settings(ObjectiveConfig, settings["objective"], where="objective")
+    read_own(TrainSettings, settings)
+    trainer = settings["trainer"] | allotted(settings["trainer"])
+    check_arguments(pl.Trainer.__init__, trainer, where="trainer")
+    return _Parts(
+        model=model,
+        data=data,
+        objective=objective,
+        optimizer=instantiate(cfg.optimizer, _convert_="all"),
+        scheduler=instantiate(cfg.scheduler, _convert_="all"),
     )
-    return sweep_result(Path(cfg.output_dir) / "metrics.json", cfg.returns)
+
+
+def _meaning(
+    cfg: Any, tables: FeatureTables, samples: TrainingSamples, start: Start | None
+) -> dict[str, Any]:
+    """What the weights will stand for, by the names that it has in a `Bundle`."""
+    from recsys.training import git_commit
+    from recsys.vocabulary import vocabulary_identity
+
+    cut = tables.cut(cfg.fit_until)
+    return {
+        "scaler": {"mean": samples.scaler.mean, "std": samples.scaler.std},
+        "trained_on": {
+            "dataset": cfg.dataset.name,
+            "version": tables.version,
+            "split_hash": tables.metadata["split"]["hash"],
+            "fit_until": cfg.fit_until,
+            "cut": cut,
+            "learned_until": max(cut, start.trained_on["learned_until"]) if start else cut,
+            "git_commit": git_commit(),
+        },
+        "vocabularies": vocabulary_identity(tables),
+    }
+
+
+def _module(
+    parts: _Parts, tables: FeatureTables, samples: TrainingSamples, *, seed: int, start: Start | None
+) -> tuple[UserModule, Catalogue | None]:
+    """What is trained, and the catalogue it looks at: None where it is large and comes with the batches."""
+    from recsys.build import catalogue_at
+    from recsys.evaluation.quick import epoch_evaluator
+    from recsys.module import UserModule
+
+    model = _started_model(tables, samples, parts.model, seed=seed, start=start)
+    fit_until, catalogue, evaluator = samples.fit_until, None, None
+    if samples.content is None:
+        catalogue = catalogue_at(tables, fit_until, times=samples.period_starts)
+    if fit_until == Split.VALIDATION:  # a final fit has nothing left that it may peek at
+        evaluator = epoch_evaluator(tables=tables, split=fit_until, scaler=samples.scaler)
+    module = UserModule(
+        model=model,
+        catalogue=catalogue,
+        objective=parts.objective,
+        optimizer=parts.optimizer,
+        scheduler=parts.scheduler,
+        evaluate=evaluator,
+    )
+    return module, catalogue
+
+
+def _fit(
+    trainer: Trainer,
+    module: UserModule,
+    samples: TrainingSamples,
+    data: DataSettings,
+    *,
+    settings: dict[str, Any],
+    meaning: dict[str, Any],
+    checkpoints: Path,
+) -> None:
+    """From the start, or from the checkpoint that `resume` names."""
+    from recsys.data.datamodule import UserDataModule
+    from recsys.parallel.record import RunRecord, check_same_run, held_settings
+    from recsys.parallel.resume import go_on
+    from recsys.vocabulary import item_identity
+
+    items = item_identity(_item_ids(samples.tables, samples.fit_until))
+    known = {**meaning, "vocabularies": meaning["vocabularies"] | items}
+    held = held_settings(settings, trainer, samples.tables)
+    trainer.callbacks.append(RunRecord({"settings": held, "meaning": known}))  # type: ignore[attr-defined]
+    go_on(
+        trainer, resume=settings["resume"], folder=checkpoints, check=lambda path: check_same_run(path, held)
+    )
+    datamodule = UserDataModule(samples=samples, plan=data.plan, num_workers=data.num_workers)
+    trainer.fit(module, datamodule=datamodule, weights_only=False)
+
+
+def _item_ids(tables: FeatureTables, split: str) -> list[str]:
+    return [str(item_id) for item_id in tables.items(split).item_id]
 
 
 def _started_model(
@@ -198,6 +263,18 @@ def _fill_neighbours(model: UserModel, samples: TrainingSamples, *, strength: fl
     if model.neighbours is not None:
         item_VK, weight_VK = neighbours(samples, num_neighbours=model.config.num_neighbours)
         model.neighbours.fill(torch.from_numpy(item_VK), strength * torch.from_numpy(weight_VK))
+
+
+def _fit_repeats(
+    model: UserModel, catalogue: Catalogue | None, samples: TrainingSamples, plan: PlanConfig
+) -> None:
+    """After training, to the queries of one epoch."""
+    from recsys.data.plan import ElasticLoader
+    from recsys.repeat_fit import fit_repeats
+
+    if model.repeats is not None:
+        loader = ElasticLoader(samples=samples, config=plan)
+        fit_repeats(model, catalogue, islice(loader, len(loader)))
 
 
 def _trainer(cfg: Any, *, logged: dict[str, Any]) -> Trainer:

@@ -30,6 +30,7 @@ _PHASES = (
     "update",
 )
 _FITS = itertools.count()  # the store outlives a fit
+_JOINED_WITHIN_S = 60.0  # a call to a store that answers takes less; with one that stands it never ends
 
 
 class Place(NamedTuple):
@@ -62,24 +63,36 @@ class Watchdog(pl.Callback):
         self._place = self._at(0, _DATA, 0)
         self._answered = time.time()
         self._over, self._ends = threading.Event(), threading.Event()
+        self._threads: list[threading.Thread] = []
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._over = threading.Event()
         self._place, self._answered = self._at(0, _DATA, trainer.global_step), time.time()
         ranks = (trainer.global_rank, trainer.world_size)
         arguments = (self._over, next(_FITS), *ranks)
-        for name, target in (("watchdog", self._watch_ranks), ("watchdog-store", self._watch_store)):
-            threading.Thread(target=target, args=arguments, name=name, daemon=True).start()
+        self._threads = [
+            threading.Thread(target=target, args=arguments, name=name, daemon=True)
+            for name, target in (("watchdog", self._watch_ranks), ("watchdog-store", self._watch_store))
+        ]
+        for thread in self._threads:
+            thread.start()
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._over.set()
+        self._stop()
 
     def on_exception(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
     ) -> None:
         while self._ends.is_set():  # other ranks have left already, which is what this one stumbled over
             time.sleep(1)
+        self._stop()
+
+    def _stop(self) -> None:
+        """A thread that is within a call to the store when the interpreter ends has the process aborted."""
         self._over.set()
+        until = time.monotonic() + _JOINED_WITHIN_S
+        for thread in self._threads:
+            thread.join(max(0.0, until - time.monotonic()))
 
     def on_train_batch_start(self, trainer: pl.Trainer, *_: Any) -> None:
         self._move(trainer, _FORWARD)

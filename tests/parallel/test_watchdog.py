@@ -57,6 +57,24 @@ class Does(pl.Callback):
 training.train(strategy="ddp", accumulate=ACCUMULATE, more=[Does(), Watchdog(stalled_after_s=8)])
 """
 
+# A rank whose watchdog is among its calls to the store when training and the program end.
+BUSY = """
+import time
+from tests.parallel import training
+from recsys.parallel import watchdog
+
+class Busy(watchdog._Told):
+    def tell(self, mine):
+        end = time.monotonic() + 3
+        while time.monotonic() < end:
+            super().tell(mine)
+
+watchdog._Told = Busy
+watch = watchdog.Watchdog()
+watch.every_s = 0.0
+training.train(strategy="ddp", steps=2, num_ranks=1, more=[watch])
+"""
+
 
 def at(micro: int, phase: int, *, stood_s: float = 40.0, told_s: float = 1.0, host: str = "a") -> Place:
     """A place as it is seen at second 1000."""
@@ -197,6 +215,20 @@ def ranks(who: tuple[int, ...], what: str, *, where: str = "before", accumulate:
 def errors_of(process: subprocess.Popen[str]) -> list[str]:
     said = process.communicate(timeout=240)[1]
     return [line for line in said.splitlines() if line.startswith("error: ")]
+
+
+@pytest.mark.distributed
+def test_the_interpreter_ends_after_its_threads() -> None:
+    place = place_of(0, num_ranks=1, port=free_port())
+    done = subprocess.run(
+        [sys.executable, "-c", BUSY],
+        cwd=ROOT,
+        env=os.environ | {"OMP_NUM_THREADS": "1"} | place,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert (done.returncode, "terminate called" in done.stderr) == (0, False), done.stderr
 
 
 @pytest.mark.distributed

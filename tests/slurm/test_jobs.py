@@ -149,8 +149,8 @@ def test_tables_on_spark_of_two_nodes(box: SlurmBox, place: Path) -> None:
     log = log_of(place, f"features-{job_id}")
     assert job["JobState"] == "COMPLETED", log
     assert (place / "features" / "online_retail" / "latest" / "metadata.json").is_file()
-    workers = (place / f"spark-{job_id}-master.log").read_text().count("Registering worker")
-    assert workers == 2
+    registered = re.findall(r"Registering worker (\S+)", (place / f"spark-{job_id}-master.log").read_text())
+    assert len(set(registered)) == 2, "one whose heartbeat is late registers again"
     assert not (place / f"spark-job-{job_id}").exists()
 
 
