@@ -34,6 +34,8 @@ class Table:
     METADATA = "metadata.json"
     QUALITY = "quality.json"
     VOCABULARIES = "vocabularies.json"  # what the indices of tokens, item fields and profile fields stand for
+    PROFILE = "profile.json"  # what the kept rows look like, column by column, and their drift
+    QUALITY_PAGE = "quality.html"  # both for people
     QUARANTINE = "quarantine"
     ITEM_FEATURES = "item_features"
     USER_FEATURES = "user_features"

@@ -25,6 +25,7 @@ from recsys.tombstones import add_audit_line, add_tombstones, checked_audit, era
 from spark_jobs.job import checked_key
 from spark_jobs.metadata import examples_hash
 from spark_jobs.publish import SUCCESS, TABLES, read_document, uri, write_document
+from spark_jobs.quality import FAILED_PAGE
 from spark_jobs.raw_files import check_raw, erase_raw, filter_csv, filter_parquet
 from spark_jobs.settings import Dataset, JobSettings, SourceTable
 from spark_jobs.sources import local_files
@@ -102,6 +103,7 @@ def erase(settings: JobSettings, people: frozenset[str], spark: SparkSession) ->
             if found:
                 done.bundles += _trained_on(folder.name, Path(settings.models_dir) / settings.dataset.name)
     done.num_known = len(known)
+    (root / FAILED_PAGE).unlink(missing_ok=True)
     for log in (FeedbackTable.IMPRESSIONS, FeedbackTable.OUTCOMES):
         for file in sorted((Path(settings.feedback_dir) / settings.dataset.name / log).glob("*.parquet")):
             done.rows[f"feedback/{log}"] += _erase_keys(file, user_keys)
@@ -142,6 +144,8 @@ def _erase_version(
     counts: Counter[str] = Counter()
     with whole_folder(folder) as building:
         for path in sorted(folder.iterdir()):
+            if path.name == Table.QUALITY_PAGE:
+                continue  # its examples may be of them; the next run makes a new one
             if path.name not in TABLES:
                 (shutil.copytree if path.is_dir() else shutil.copy2)(path, building / path.name)
                 continue

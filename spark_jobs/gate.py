@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from pyspark.sql import DataFrame
@@ -40,6 +41,7 @@ class Thresholds:
     max_quantity: float | None = None
     max_age_days: float | None = None  # reference date - newest event
     reference_date: str | None = None  # ISO date; None = today
+    max_psi: float | None = None  # drift of any column since the version before
     min_rows: int | None = None
     min_users: int | None = None
     min_items: int | None = None
@@ -117,6 +119,8 @@ def judge(
         "max_unit_price": measured.get("max_unit_price", 0.0),
         "max_quantity": measured.get("max_quantity", 0.0),
     }
+    if "max_psi" in measured:
+        values["max_psi"] = measured["max_psi"]
     if has_time and "last_timestamp" in measured:
         values["max_age_days"] = (_reference(thresholds) - measured["last_timestamp"]) / SECONDS_PER_DAY
     checks = []
@@ -132,19 +136,23 @@ def judge(
     return checks
 
 
-def raise_on_failure(checks: Iterable[Check], *, unreadable: Mapping[str, str]) -> None:
+def raise_on_failure(
+    checks: Iterable[Check], *, unreadable: Mapping[str, str], page: Path | None = None
+) -> None:
     """QualityError that names every failed check with its value and threshold.
 
-    `unreadable`: columns with text where a number belongs, by name, as the YAML writes them.
+    `unreadable`: columns with text where a number belongs, by name, as the YAML writes them; `page`: where
+    more is told.
     """
     failed = [check for check in checks if not check.passed]
+    seen = f"; see {page}" if page is not None else ""
     if failed:
         shown = "; ".join(
             f"{check.name}: {check.value:.6g}, {check.bound}imum {check.threshold:.6g}" for check in failed
         )
         raise QualityError(
             f"quality gate failed, nothing was published ({shown}); mend the data, or the thresholds of"
-            f" conf/quality if they are wrong{shown_unreadable(unreadable)}"
+            f" conf/quality if they are wrong{shown_unreadable(unreadable)}{seen}"
         )
 
 

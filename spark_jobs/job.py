@@ -6,7 +6,6 @@ import dataclasses
 import hashlib
 import json
 import time
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,6 @@ from pyspark.sql import DataFrame, SparkSession
 from recsys.pseudonym import Key, load_key
 from recsys.schema import FeedbackTable, InputError, SplitKind, Table
 from recsys.sealed import load_aes_key
-from recsys.settings import read_settings
 from recsys.tombstones import erased_keys
 from spark_jobs import gate
 from spark_jobs.attributes import item_attributes, user_attributes
@@ -32,7 +30,8 @@ from spark_jobs.feedback import impressions_with_responses, outcomes_as_events
 from spark_jobs.keys import check_key
 from spark_jobs.metadata import describe, examples_hash, vocabularies
 from spark_jobs.observation import check_gaps, seen_days
-from spark_jobs.previous import highest_indices, prior_fit, prior_indices
+from spark_jobs.previous import highest_indices, prior_fit, prior_indices, profile_of
+from spark_jobs.profile import profile
 from spark_jobs.progress import Stages, say
 from spark_jobs.publish import (
     TABLES,
@@ -44,6 +43,7 @@ from spark_jobs.publish import (
     write_document,
     write_table,
 )
+from spark_jobs.quality import judged, quality_page
 from spark_jobs.settings import Dataset, JobSettings, SourceTable
 from spark_jobs.sources import fingerprints, local_files, read_events, read_table
 from spark_jobs.steps.clean import Reason, flag
@@ -101,7 +101,8 @@ def _build(settings: JobSettings, spark: SparkSession, stages: Stages) -> Path:
         rows = sort_out(flagged.drop(Event.UNREADABLE), dataset, raw_counts)
         has_unreadable = Reason.UNREADABLE_NUMBER in rows.quarantined
         unreadable = gate.unreadable_columns(flagged) if has_unreadable else []
-        checks = _judge(rows, settings, unreadable=unreadable)
+        looks = profile(rows.kept, before=profile_of(previous))
+        checks = judged(rows, looks, settings, unreadable=unreadable)
     with stages("indexing"):
         cuts = _cuts(settings, rows)
         indexed = index_events(
@@ -158,7 +159,11 @@ def _build(settings: JobSettings, spark: SparkSession, stages: Stages) -> Path:
                 }
             write_document(metadata, folder, Table.METADATA)
             write_document(vocabularies(tables), folder, Table.VOCABULARIES)
-            write_document(gate.report(checks, rows.quarantined, counts), folder, Table.QUALITY)
+            quality = gate.report(checks, rows.quarantined, counts)
+            write_document(quality, folder, Table.QUALITY)
+            write_document(looks, folder, Table.PROFILE)
+            shown_as = quality_page(rows, quality, looks, settings, title="quality of the data")
+            (folder / Table.QUALITY_PAGE).write_text(shown_as, encoding="utf-8")
             with alone(root, after=previous[0] if previous else None):
                 if erased_keys(root, key.version) != erased:
                     raise InputError("people were erased while this ran; run it again")
@@ -224,30 +229,6 @@ def _sealed_of_known(table: DataFrame | None, tables: FeatureTables, spark: Spar
         return spark.createDataFrame([], SEALED_SCHEMA)
     known = tables.histories.select(Event.USER_KEY).distinct()
     return table.join(known, on=Event.USER_KEY, how="left_semi")
-
-
-def _judge(rows: Sorted, settings: JobSettings, *, unreadable: list[str]) -> list[gate.Check]:
-    """The gate's checks, all passed; QualityError otherwise."""
-    bounds = _merged(settings.quality, settings.dataset.quality)
-    thresholds = read_settings(gate.Thresholds, bounds, where="quality")
-    checks = gate.judge(rows.measured, rows.quarantined, thresholds, has_time=settings.dataset.has_time)
-    named = {name: getattr(settings.dataset.columns, name) for name in unreadable}
-    gate.raise_on_failure(checks, unreadable=named)
-    if not rows.measured["rows_kept"]:
-        raise InputError(
-            f"no row of {settings.dataset.events.path} is left after cleaning; mend the columns"
-            f"{gate.shown_unreadable(named)}"
-        )
-    return checks
-
-
-def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """`over` on top of `base`, group by group."""
-    merged = dict(base)
-    for name, value in over.items():
-        both = isinstance(value, Mapping) and isinstance(merged.get(name), Mapping)
-        merged[name] = _merged(merged[name], value) if both else value
-    return merged
 
 
 def _cuts(settings: JobSettings, rows: Sorted) -> Cuts | None:

@@ -55,3 +55,10 @@ def highest_indices(indexed: Indexed, previous: Mapping[str, Any] | None) -> dic
         row = frame.agg(F.max(column)).first()
         sizes[name] = max(int(row[0] or 0) if row else 0, previous[name] if previous else 0)
     return sizes
+
+
+def profile_of(previous: tuple[Path, dict[str, Any]] | None) -> dict[str, Any] | None:
+    """What the kept rows of the last version looked like; None where it was not told."""
+    if previous is None or not (previous[0] / Table.PROFILE).exists():
+        return None
+    return read_document(previous[0], Table.PROFILE)

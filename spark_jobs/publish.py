@@ -73,7 +73,7 @@ def publish(folder: Path, version: str) -> Path:
     for table in TABLES:
         if not (folder / table / SUCCESS).exists():
             raise RuntimeError(f"table {table} was not written to its end in {folder}")
-    for document in (Table.METADATA, Table.VOCABULARIES, Table.QUALITY):
+    for document in (Table.METADATA, Table.VOCABULARIES, Table.QUALITY, Table.PROFILE):
         json.loads((folder / document).read_text(encoding="utf-8"))
     final = folder.parent / version
     os.rename(folder, final)
