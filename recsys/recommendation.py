@@ -1,7 +1,7 @@
 """Bundle + tables -> what each user is shown and worth at a cut: ranked items, vectors, value, a slate.
 
-Legend: U users (the last one is `anyone`), B users of a chunk, V items (row 0 is padding), K ranks or slots,
-S score width, H horizons, J hazard bins.
+Legend: U users of a chunk (the very last one is `anyone`), B users scored at once, V items (row 0 is
+padding), K ranks or slots, S score width, H horizons, J hazard bins.
 """
 
 from __future__ import annotations
@@ -24,13 +24,15 @@ from recsys.nn.value_heads import ValueHeadsConfig
 from recsys.policy.slates import PolicyConfig, Slates, draw_slates
 from recsys.schema import Column, Recommendation
 
+CHUNK_USERS = 8192
+
 
 @dataclass(frozen=True)
 class Recommendations:
-    """Rows are the users of the cut by user_index, then `anyone`; `slates` leaves that last row out.
+    """Rows are users of the cut by user_index, then `anyone` in the last chunk; `slates` leaves that row out.
 
     item_UK: int32 by falling score, 0 where the candidates run out; score_UK: float32, the model's logits;
-    user_vector_US, item_vector_VS: float32 unit vectors; spend_UH: money up to each horizon; return_UJ:
+    user_vector_US: float32 unit vectors; spend_UH: money up to each horizon; return_UJ:
     probability of an event by the end of each hazard bin; conversion_U: of a purchase within the first
     horizon. The last three are None without that head.
     """
@@ -39,7 +41,6 @@ class Recommendations:
     item_UK: np.ndarray
     score_UK: np.ndarray
     user_vector_US: np.ndarray
-    item_vector_VS: np.ndarray
     spend_UH: np.ndarray | None
     return_UJ: np.ndarray | None
     conversion_U: np.ndarray | None
@@ -48,66 +49,97 @@ class Recommendations:
     heads: ValueHeadsConfig | None
 
 
-def recommend(
-    *,
-    bundle: Bundle,
-    tables: FeatureTables,
-    at: str,
-    top_k: int,
-    policy: PolicyConfig,
-    shown_at: int | None = None,
-    progress: bool = True,
-) -> Recommendations:
-    """Score every user of the examples at the cut of split `at`, and one without history.
+class Recommender:
+    """Answers all users of the examples at the cut of split `at`, and one without history, a chunk at a time.
 
     Candidates are all items first seen by the cut, those that are new to the bundle too, without those of the
     user's own history where the data set filters them. `shown_at` (a timestamp, None: the cut) is the
     occasion that slates are drawn for: another one brings other luck. Raises InputError where bundle and
     tables do not fit.
+
+    A chunk is a run of users by user_index; its answer depends on no other chunk, and memory on the size of
+    one. All make the same number of calls to the model, as item tables that ranks share need.
     """
-    check_fit(bundle, tables)
-    check_unseen(bundle, tables, at)
-    assert top_k >= 1
-    table, items = with_anyone(tables.at_cut(split=at)), tables.items(at)
-    catalogue = catalogue_for(bundle, tables, at)
-    candidates = _Candidates(
-        known_V=items.in_training & (np.arange(len(items.in_training)) > 0),
-        seen=seen_and_targets(tables, table)[0] if tables.metadata["filter_seen"] else None,
-    )
-    occasion = table.cut if shown_at is None else shown_at
-    parts: dict[str, list[np.ndarray]] = {}
-    drawn: list[Slates] = []
-    for chunk in score_users(
-        model=bundle.model,
-        catalogue=catalogue,
-        tables=tables,
-        table=table,
-        scaler=CutScaler(**bundle.scaler),
-        progress="recommending" if progress else None,
-    ):
-        score_BV, user_index_B = candidates.scores(chunk), table.user_index[chunk.rows]
-        # Before anything is ranked: this also refuses scores that are not numbers.
-        drawn.append(
-            draw_slates(scores_BV=score_BV, user_index_B=user_index_B, config=policy, occasion=occasion)
+
+    def __init__(
+        self,
+        *,
+        bundle: Bundle,
+        tables: FeatureTables,
+        at: str,
+        top_k: int,
+        policy: PolicyConfig,
+        shown_at: int | None = None,
+        chunk_users: int = CHUNK_USERS,
+    ) -> None:
+        check_fit(bundle, tables)
+        check_unseen(bundle, tables, at)
+        assert top_k >= 1
+        self.model, self.tables, self.items = bundle.model, tables, tables.items(at)
+        self.top_k, self.policy = top_k, policy
+        self._scaler = CutScaler(**bundle.scaler)
+        self._table, self._catalogue = tables.at_cut(split=at), catalogue_for(bundle, tables, at)
+        self._known_V = self.items.in_training & (np.arange(len(self.items.in_training)) > 0)
+        self.occasion = self._table.cut if shown_at is None else shown_at
+        self.num_users = len(self._table.user_index)
+        self.num_chunks = -(-(self.num_users + 1) // chunk_users)
+        self._size = -(-(self.num_users + 1) // self.num_chunks)
+
+    def chunk(self, number: int, *, progress: str | None = None) -> Recommendations:
+        """The answer to the users of one chunk; the last one ends with `anyone`."""
+        start, stop = number * self._size, (number + 1) * self._size
+        table = self._table.rows(slice(start, stop))
+        num_users = len(table.user_index)
+        if stop > self.num_users:
+            table = with_anyone(table)
+        num_rows = len(table.user_index)
+        table = table.rows(np.minimum(np.arange(self._size), num_rows - 1))
+        candidates = _Candidates(
+            known_V=self._known_V,
+            seen=seen_and_targets(self.tables, table)[0] if self.tables.metadata["filter_seen"] else None,
         )
-        for name, part in _chunk_parts(chunk, score_BV, candidates.known_V, top_k).items():
-            parts.setdefault(name, []).append(part)
-    back = np.argsort(np.concatenate(parts.pop("rows")))
-    gathered = {name: np.concatenate(part)[back] for name, part in parts.items()}
-    heads = bundle.model.value_heads
-    return Recommendations(
-        user_key_U=np.r_[tables.histories.user_key[table.user_index[:-1] - 1], [Recommendation.ANYONE]],
-        item_UK=gathered["item_UK"],
-        score_UK=gathered["score_UK"],
-        user_vector_US=gathered["user_vector_US"],
-        item_vector_VS=item_vectors(bundle.model, catalogue),
-        spend_UH=gathered.get("spend_UH"),
-        return_UJ=gathered.get("return_UJ"),
-        conversion_U=gathered.get("conversion_U"),
-        slates=_in_order(drawn, back[:-1]),
-        items=items,
-        heads=heads.config if heads is not None else None,
-    )
+        parts: dict[str, list[np.ndarray]] = {}
+        drawn: list[Slates] = []
+        for chunk in score_users(
+            model=self.model,
+            catalogue=self._catalogue,
+            tables=self.tables,
+            table=table,
+            scaler=self._scaler,
+            progress=progress,
+        ):
+            score_BV, user_index_B = candidates.scores(chunk), table.user_index[chunk.rows]
+            # Before anything is ranked: this also refuses scores that are not numbers.
+            drawn.append(
+                draw_slates(
+                    scores_BV=score_BV,
+                    user_index_B=user_index_B,
+                    config=self.policy,
+                    occasion=self.occasion,
+                )
+            )
+            for name, part in _chunk_parts(chunk, score_BV, candidates.known_V, self.top_k).items():
+                parts.setdefault(name, []).append(part)
+        back = np.argsort(np.concatenate(parts.pop("rows")))[:num_rows]
+        gathered = {name: np.concatenate(part)[back] for name, part in parts.items()}
+        user_key_U = self.tables.histories.user_key[table.user_index[:num_users] - 1]
+        heads = self.model.value_heads
+        return Recommendations(
+            user_key_U=np.r_[user_key_U, [Recommendation.ANYONE] * (num_rows - num_users)],
+            item_UK=gathered["item_UK"],
+            score_UK=gathered["score_UK"],
+            user_vector_US=gathered["user_vector_US"],
+            spend_UH=gathered.get("spend_UH"),
+            return_UJ=gathered.get("return_UJ"),
+            conversion_U=gathered.get("conversion_U"),
+            slates=_in_order(drawn, back[:num_users]),
+            items=self.items,
+            heads=heads.config if heads is not None else None,
+        )
+
+    def item_vectors(self) -> np.ndarray:
+        """float32 unit vectors (V, S), padding and items first seen after the cut among them."""
+        return item_vectors(self.model, self._catalogue)
 
 
 @dataclass(frozen=True)
@@ -150,7 +182,8 @@ def with_anyone(table: CutTable) -> CutTable:
 
     return dataclasses.replace(
         table,
-        user_index=added(table.user_index, 1),  # any will do: no event of a prefix of length 0 is read
+        # any user will do, no event of a prefix of length 0 is read; the last one is near the others
+        user_index=added(table.user_index, table.user_index[-1] if len(table.user_index) else 1),
         prefix_length=added(table.prefix_length, 0),
         activity=added(table.activity, np.nan),
         profile=added(table.profile, 0),
@@ -187,14 +220,14 @@ def user_vector_table(found: Recommendations) -> pa.Table:
     )
 
 
-def item_vector_table(found: Recommendations) -> pa.Table:
+def item_vector_table(items: Items, vector_VS: np.ndarray) -> pa.Table:
     """item_index, item_id, vector of every item in the tables, also of those first seen after the cut."""
-    index_R = np.flatnonzero(found.items.item_id != "")
+    index_R = np.flatnonzero(items.item_id != "")
     return pa.table(
         {
             Column.ITEM_INDEX: index_R.astype(np.int32),
-            Column.ITEM_ID: pa.array(found.items.item_id[index_R].tolist(), pa.string()),
-            Recommendation.VECTOR: _lists(found.item_vector_VS[index_R]),
+            Column.ITEM_ID: pa.array(items.item_id[index_R].tolist(), pa.string()),
+            Recommendation.VECTOR: _lists(vector_VS[index_R]),
         }
     )
 

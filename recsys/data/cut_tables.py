@@ -43,13 +43,15 @@ class CutTable:
 
     def of_users(self, low: int, high: int) -> CutTable:
         """The rows of the zero-based users low : high."""
-        at = slice(*np.searchsorted(self.user_index, [low + 1, high + 1]))
+        return self.rows(slice(*np.searchsorted(self.user_index, [low + 1, high + 1])))
+
+    def rows(self, at: slice | np.ndarray) -> CutTable:
         return CutTable(self.cut, *(getattr(self, name)[at] for name in _COLUMNS))
 
     def blocks(self) -> Iterator[CutTable]:
         """A bounded number of rows at a time."""
         for low in range(0, len(self.user_index), _BLOCK):
-            yield CutTable(self.cut, *(getattr(self, name)[low : low + _BLOCK] for name in _COLUMNS))
+            yield self.rows(slice(low, low + _BLOCK))
 
 
 _COLUMNS = tuple(field.name for field in fields(CutTable) if field.name != "cut")

@@ -36,18 +36,21 @@ def seen_and_targets(tables: FeatureTables, table: CutTable) -> tuple[Ragged, Ra
     one event after the prefix.
     """
     flat = tables.histories
-    first = np.asarray(flat.offsets)[table.user_index - 1]
-    last = np.asarray(flat.offsets)[table.user_index]
+    first, last = flat.offsets[table.user_index - 1], flat.offsets[table.user_index]
+    low, high = (first.min(), last.max()) if len(first) else (0, 0)  # of the events of these users
+    first, last = first - low, last - low
     middle = first + table.prefix_length
-    is_target = np.isin(flat.event_type, tables.target_types) & (np.asarray(flat.item_index) > 0)
+    item_index = flat.item_index[low:high]
+    is_target = np.isin(flat.event_type[low:high], tables.target_types) & (item_index > 0)
     if tables.is_time_split:
         end = table.cut + tables.window_days * SECONDS_PER_DAY
-        returned = np.asarray(flat.returned_at)
-        after = is_target & (np.asarray(flat.timestamp) <= end) & ~((returned > 0) & (returned <= end))
+        returned = flat.returned_at[low:high]
+        after = is_target & (flat.timestamp[low:high] <= end) & ~((returned > 0) & (returned <= end))
     else:
         last, after = np.minimum(middle + 1, last), is_target
-    return _items_between(flat.item_index, is_target, first, middle), _items_between(
-        flat.item_index, after, middle, last
+    return (
+        _items_between(item_index, is_target, first, middle),
+        _items_between(item_index, after, middle, last),
     )
 
 

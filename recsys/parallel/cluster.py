@@ -1,16 +1,37 @@
-"""How many devices and nodes a run has: Slurm's numbers where it started the run, else this machine's."""
+"""What started a run: how many devices, nodes and ranks it has by Slurm's numbers, or by torchrun's."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from pytorch_lightning.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
 
 from recsys.schema import InputError
 
 AUTO = "auto"
+
+
+class Launched(NamedTuple):
+    """This process among those that were started with it; where the first one is listens for the others."""
+
+    rank: int
+    world: int
+    address: str
+    port: int
+
+
+def launched(environment: Mapping[str, str] = os.environ) -> Launched | None:
+    """By torchrun's variables, or those of a step of srun's; None for a process by itself."""
+    if {"RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"} <= environment.keys():
+        rank, world = int(environment["RANK"]), int(environment["WORLD_SIZE"])
+        return Launched(rank, world, environment["MASTER_ADDR"], int(environment["MASTER_PORT"]))
+    if _in_step(environment):
+        rank, world = int(environment["SLURM_PROCID"]), int(environment["SLURM_STEP_NUM_TASKS"])
+        slurm = SLURMEnvironment(auto_requeue=False)
+        return Launched(rank, world, slurm.main_address, slurm.main_port)
+    return None
 
 
 def allotted(trainer: Mapping[str, Any], environment: Mapping[str, str] = os.environ) -> dict[str, Any]:
@@ -20,7 +41,7 @@ def allotted(trainer: Mapping[str, Any], environment: Mapping[str, str] = os.env
     different numbers of tasks.
     """
     wanted = {name: trainer.get(name) for name in ("devices", "num_nodes")}
-    if "SLURM_STEP_ID" not in environment or "SLURM_PROCID" not in environment:
+    if not _in_step(environment):
         return {"num_nodes": 1} if wanted["num_nodes"] == AUTO else {}
     nodes = int(environment["SLURM_STEP_NUM_NODES"])
     tasks = int(environment["SLURM_STEP_NUM_TASKS"])
@@ -30,6 +51,11 @@ def allotted(trainer: Mapping[str, Any], environment: Mapping[str, str] = os.env
         )
     found = {"devices": tasks // nodes, "num_nodes": nodes}
     return {name: found[name] for name, value in wanted.items() if value == AUTO}
+
+
+def _in_step(environment: Mapping[str, str]) -> bool:
+    """Whether srun started this process; an sbatch file has some of its variables, too."""
+    return "SLURM_STEP_ID" in environment and "SLURM_PROCID" in environment
 
 
 def environment() -> list[SLURMEnvironment]:

@@ -3,9 +3,25 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
 from typing import Any
 
 import torch.distributed as dist
+
+from recsys.parallel.cluster import launched
+
+_WAITS = timedelta(days=1)  # for ranks that have more to do; one that has died ends the others at once
+
+
+def join_ranks() -> None:
+    """Make the processes that srun or torchrun has started together ranks; one by itself stays so."""
+    found = launched()
+    if found is not None and found.world > 1:
+        server = f"tcp://{found.address}:{found.port}"
+        dist.init_process_group(
+            "gloo", init_method=server, rank=found.rank, world_size=found.world, timeout=_WAITS
+        )
 
 
 def rank_and_world() -> tuple[int, int]:
@@ -21,6 +37,16 @@ def of_all_ranks(mine: Any) -> list[Any]:
     found: list[Any] = [None] * world
     dist.all_gather_object(found, mine)
     return found
+
+
+def dealt(work: Sequence[int]) -> Iterator[tuple[int, bool]]:
+    """(piece, whether its result is wanted) for this rank. All ranks get as many: who has none left does the
+    last one again, since what ranks compute with tables that they share must be asked for by all.
+    """
+    rank, world = rank_and_world()
+    for first in range(0, len(work), world):
+        place = first + rank
+        yield work[min(place, len(work) - 1)], place < len(work)
 
 
 def leave_ranks() -> None:

@@ -19,7 +19,7 @@ from recsys.commands.recommend import occasion
 from recsys.data.tables import FeatureTables
 from recsys.policy.impressions import check_impressions
 from recsys.policy.slates import PolicyConfig
-from recsys.recommendation import Recommendations, recommend, top_k_table
+from recsys.recommendation import Recommendations, Recommender, top_k_table
 from recsys.schema import Column, FeedbackTable, Impression, InputError, Recommendation, Table
 from tests import tiny
 
@@ -47,8 +47,8 @@ def tables(tiny_tables: Path, tiny_root: Path) -> FeatureTables:
 
 
 def found(bundle: Bundle, tables: FeatureTables, **changes: Any) -> Recommendations:
-    settings = {"at": "test", "top_k": 5, "policy": POLICY, "progress": False} | changes
-    return recommend(bundle=bundle, tables=tables, **settings)
+    settings = {"at": "test", "top_k": 5, "policy": POLICY} | changes
+    return Recommender(bundle=bundle, tables=tables, **settings).chunk(0)
 
 
 def users_at_test(tiny_tables: Path) -> dict[str, int]:

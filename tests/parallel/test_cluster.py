@@ -8,7 +8,7 @@ import pytest
 from pytorch_lightning.plugins.environments import SLURMEnvironment
 
 from recsys.commands.train import _trainer
-from recsys.parallel.cluster import allotted, environment
+from recsys.parallel.cluster import Launched, allotted, environment, launched
 from recsys.schema import InputError
 from tests import tiny
 from tests.test_configs import composed
@@ -31,6 +31,16 @@ def test_elsewhere_it_is_one_node_and_the_trainer_counts_devices() -> None:
 def test_uneven_nodes_are_refused() -> None:
     with pytest.raises(InputError, match="15 tasks on 2 nodes"):
         allotted(OPEN, STEP | {"SLURM_STEP_NUM_TASKS": "15"})
+
+
+def test_ranks_are_those_of_torchrun_or_of_the_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    torchrun = {"RANK": "1", "WORLD_SIZE": "4", "MASTER_ADDR": "node1", "MASTER_PORT": "29500"}
+    assert launched(torchrun) == launched(STEP | torchrun) == Launched(1, 4, "node1", 29500)
+    for name, value in {"MASTER_ADDR": "node2", "MASTER_PORT": "15007"}.items():
+        monkeypatch.setenv(name, value)
+    assert launched(STEP) == Launched(3, 16, "node2", 15007)
+    assert launched({}) is None
+    assert launched({"SLURM_PROCID": "0", "SLURM_NTASKS": "16"}) is None, "in an sbatch file"
 
 
 def test_only_this_project_answers_slurms_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -60,7 +60,7 @@ def test_one_task_a_gpu(box: SlurmBox, place: Path, stand_in: dict[str, str]) ->
     ]
 
 
-@pytest.mark.parametrize("name", ["train", "sweep", "cycle"])
+@pytest.mark.parametrize("name", ["train", "sweep", "cycle", "recommend"])
 def test_cpus_are_asked_for_once(name: str) -> None:
     """sbatch takes --cpus-per-gpu or --cpus-per-task, not both: one in the file would rule out the other."""
     assert "#SBATCH --cpus" not in (tiny.ROOT / "slurm" / f"{name}.sbatch").read_text()
@@ -152,6 +152,20 @@ def test_tables_on_spark_of_two_nodes(box: SlurmBox, place: Path) -> None:
     registered = re.findall(r"Registering worker (\S+)", (place / f"spark-{job_id}-master.log").read_text())
     assert len(set(registered)) == 2, "one whose heartbeat is late registers again"
     assert not (place / f"spark-job-{job_id}").exists()
+
+
+def test_recommendations_of_two_nodes(
+    box: SlurmBox, place_with_tables: Path, tiny_bundle: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "models").symlink_to(tiny_bundle.parents[1])
+    overrides = ("bundle=tiny", "at=test", "chunk_users=20", "output_dir=found")
+    job_id = box.submit("--nodes=2", "slurm/recommend.sbatch", *overrides, cwd=place_with_tables)
+    job = box.wait(job_id, seconds=300)
+    log = log_of(place_with_tables, f"recommend-{job_id}")
+    assert job["JobState"] == "COMPLETED", log
+    assert log.count("recommendations of") == 1, "two nodes are two ranks of one run"
+    assert (place_with_tables / "found" / "top_k.parquet").is_file()
+    assert not list(place_with_tables.glob(".parts-*"))
 
 
 def test_the_whole_round(box: SlurmBox, place: Path, tiny_tables: Path) -> None:
