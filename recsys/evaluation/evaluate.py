@@ -187,8 +187,6 @@ def _verdicts(figures: dict[str, Figure], horizons_days: list[int]) -> list[dict
             for name, figure in figures.items()
             if name.startswith(prefix + "/") and OWN_MODEL not in name.rsplit("/", 1)[1]
         }
-        if "gini" in prefix:
-            rivals = {name: value for name, value in rivals.items() if name == "past_spend"}
         if not rivals:
             continue
         best = max(rivals, key=lambda name: rivals[name])

@@ -31,8 +31,8 @@ from recsys.metrics.value import (
     total_bias,
 )
 from recsys.nn.value_heads import ValueHeadsConfig
+from recsys.report.content import FLOOR
 
-FLOOR = "floor"  # stands where a model's name does: what a perfect predictor would show
 _SPEND = {
     "gini": normalised_gini,
     "spearman": spearman,
