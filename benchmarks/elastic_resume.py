@@ -36,13 +36,15 @@ Figures = dict[str, float]
 
 
 def resumed(place: Path) -> Figures:
-    """Largest difference of a step's loss to the unbroken run; with dropout on other ranks, distances in
-    standard deviations of the loss over seeds, and steps whose samples are others.
+    """Largest difference of a step's loss, and of a weight at the end, to the unbroken run; with dropout on
+    other ranks, distances in standard deviations of the loss over seeds; and steps whose samples are others.
     """
     found, figures = resumes(place), {}
     for kind in KINDS:
         for dropout, before, after in moves(kind):
             name = f"{kind.replace(' ', '_')}_{before}_to_{after}{'_dropout' if dropout else ''}"
+            if not dropout:
+                figures[f"weight_difference_{name}"] = found.weight_difference(kind, before, after)
             if not dropout or before == after:
                 figures[f"loss_difference_{name}"] = found.difference(kind, dropout, before, after)
             else:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 
 from recsys.batch import Catalogue
@@ -86,7 +86,7 @@ def _write_content(tables: FeatureTables, split: str, arrays: Mapping[str, np.nd
     for batch in parquet_batches(
         parquet_files(tables.dir / Table.ITEM_FEATURES), [*columns, *lists.values()]
     ):
-        part = batch.filter(pa.compute.equal(batch[Column.VALID_FROM], tables.cut(split)))
+        part = batch.filter(pc.equal(batch[Column.VALID_FROM], tables.cut(split)))
         rows = part[Column.ITEM_INDEX].to_numpy()
         arrays["in_training_V"][rows] = part[Column.IN_TRAINING].to_numpy(zero_copy_only=False)
         for name, column in lists.items():

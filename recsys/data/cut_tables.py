@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from recsys.data.flat import lists_in_place, parquet_batches, parquet_files
@@ -116,9 +117,7 @@ def _write_examples(tables: FeatureTables, keys: list[tuple[str, int]], folder: 
     columns = [Column.USER_INDEX, Column.CUT, Column.SPLIT, Column.PREFIX_LENGTH]
     for batch in parquet_batches(parquet_files(tables.dir / Table.EXAMPLES), columns):
         for k, (split, cut) in enumerate(keys):
-            chosen = pa.compute.and_(
-                pa.compute.equal(batch[Column.CUT], cut), pa.compute.equal(batch[Column.SPLIT], split)
-            )
+            chosen = pc.and_(pc.equal(batch[Column.CUT], cut), pc.equal(batch[Column.SPLIT], split))
             part = batch.filter(chosen)
             length_CU[k, part[Column.USER_INDEX].to_numpy()] = 1 + part[Column.PREFIX_LENGTH].to_numpy()
     start = np.zeros(len(keys) + 1, np.int64)

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from recsys.data.content import MAX_WORDS, ItemContent, open_content
@@ -113,7 +114,7 @@ class FeatureTables:
     def items(self, split: str) -> Items:
         """Content as known at the cut of `split`."""
         table = self._read_items()
-        table = table.filter(pa.compute.equal(table[Column.VALID_FROM], self.cut(split)))
+        table = table.filter(pc.equal(table[Column.VALID_FROM], self.cut(split)))
         rows = table[Column.ITEM_INDEX].to_numpy()
         size = self.num_items + 1
 

@@ -13,7 +13,9 @@ import pytest
 
 from recsys.data import cut_tables
 from recsys.data.cut_tables import CutTable, open_cut_tables
+from recsys.data.tables import FeatureTables
 from recsys.schema import SECONDS_PER_DAY, Table, UserNumeric
+from tests import tiny
 
 DAY = SECONDS_PER_DAY
 CUTS = {"train": [10 * DAY, 20 * DAY], "validation": 30 * DAY, "test": 50 * DAY, "now": 90 * DAY}
@@ -122,3 +124,15 @@ def test_the_rows_of_some_users(tmp_path: Path) -> None:
     assert table.of_users(1, 3).user_index.tolist() == [2]
     assert table.of_users(1, 4).prefix_length.tolist() == [3, 7]
     assert table.of_users(2, 3).profile.shape == (0, 2)
+
+
+def test_a_process_that_finds_the_histories_built_builds_the_rest(tiny_tables: Path, tmp_path: Path) -> None:
+    """It has loaded only what this part needs."""
+    assert len(FeatureTables(tables_dir=tiny_tables, cache_dir=tmp_path).histories.item_index)
+    asks = (
+        "from recsys.data.tables import FeatureTables\n"
+        f"tables = FeatureTables(tables_dir={str(tiny_tables)!r}, cache_dir={str(tmp_path)!r})\n"
+        "print(tables.at_cut(split='test').cut)"
+    )
+    done = tiny.run("-c", asks, cwd=tmp_path)
+    assert int(done.stdout) > 0

@@ -25,6 +25,7 @@ SEEDS = range(6)
 class Run(NamedTuple):
     losses: torch.Tensor  # of each step, mean over the ranks
     samples: list[list[int]]  # of each step's global batch, sorted
+    weights: dict[str, torch.Tensor]  # at the end
 
 
 class Resumes:
@@ -39,6 +40,21 @@ class Resumes:
         parts = (f"cut off on {before}", f"{before} to {after}")
         found = torch.cat([self.runs[kind, dropout, part].losses for part in parts])
         return float((found - whole).abs().max())
+
+    def weight_difference(self, kind: str, before: int, after: int) -> float:
+        """Largest difference of a weight at the end to the unbroken run's, without dropout. Biases of keys
+        are left out: softmax gives them no gradient, and of its rounding Adam makes whole steps.
+        """
+        whole, resumed = (self.runs[kind, 0.0, what].weights for what in ("whole", f"{before} to {after}"))
+        assert whole.keys() == resumed.keys()
+        differences = []
+        for name, weight in whole.items():
+            other = resumed[name]
+            if name.endswith("qkv.bias"):
+                weight, other = (torch.cat([*bias.chunk(3)[::2]]) for bias in (weight, other))
+            if not name.endswith("key.bias"):
+                differences.append((weight - other).abs().max())
+        return float(torch.stack(differences).max())
 
     def later_loss(self, kind: str, what: str) -> float:
         """Median loss of the steps after the cut, with dropout. In a mean the spend of a few steps, an
@@ -92,4 +108,5 @@ def _run(ranks: list[dict[str, Any]]) -> Run:
     return Run(
         losses=torch.tensor([rank["losses"] for rank in ranks]).mean(0),
         samples=[sorted(name for share in shares for name in share) for shares in steps],
+        weights=ranks[0]["weights"],
     )

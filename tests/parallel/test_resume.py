@@ -7,7 +7,17 @@ import statistics
 import pytest
 from scipy import stats
 
-from tests.parallel.resuming import CUT_OFF, DROPOUT, KINDS, STEPS, WITH_DROPOUT, Resumes, moves, resumes
+from tests.parallel.resuming import (
+    CUT_OFF,
+    DROPOUT,
+    KINDS,
+    MOVES,
+    STEPS,
+    WITH_DROPOUT,
+    Resumes,
+    moves,
+    resumes,
+)
 
 pytestmark = [pytest.mark.distributed, pytest.mark.timeout(3000)]
 SURE = 0.999  # of the interval that a run of another seed falls into
@@ -29,6 +39,14 @@ def test_losses_are_those_of_the_unbroken_run(
     whole, second = (found.runs[kind, dropout, what] for what in ("whole", f"{before} to {after}"))
     assert (len(whole.losses), len(second.losses)) == (STEPS, STEPS - CUT_OFF)
     assert found.difference(kind, dropout, before, after) <= 1e-5
+
+
+@pytest.mark.parametrize(("before", "after"), MOVES)
+@pytest.mark.parametrize("kind", KINDS)
+def test_so_are_the_weights(found: Resumes, kind: str, before: int, after: int) -> None:
+    assert found.weight_difference(kind, before, after) <= 1e-5
+    cut, whole = (found.runs[kind, 0.0, what].weights for what in (f"cut off on {before}", "whole"))
+    assert max((cut[name] - whole[name]).abs().max() for name in whole) > 1e-2, "they have moved since"
 
 
 @pytest.mark.parametrize(

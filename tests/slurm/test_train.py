@@ -55,9 +55,19 @@ def is_trained(place: Path) -> bool:
     return bundle.is_dir() and (place / "outputs" / "online_retail" / "cluster" / "report.html").is_file()
 
 
+def listens(job_id: str, rank: int) -> bool:
+    """Whether the process of a rank is there and has a handler for SIGUSR1."""
+    try:
+        status = Path(f"/proc/{process_of(job_id, rank)}/status").read_text()
+    except (AssertionError, OSError):
+        return False
+    caught = int(re.search(r"^SigCgt:\s*(\w+)", status, re.MULTILINE)[1], 16)  # type: ignore[index]
+    return bool(caught >> (signal.SIGUSR1 - 1) & 1)
+
+
 def process_of(job_id: str, rank: int) -> int:
     """The process that is a rank of a job."""
-    wanted = {f"SLURM_JOB_ID={job_id}".encode(), f"SLURM_PROCID={rank}".encode()}
+    wanted = {f"SLURM_JOB_ID={job_id}".encode(), f"SLURM_PROCID={rank}".encode(), b"SLURM_STEP_ID=0"}
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             is_training = b"train.py" in (folder / "cmdline").read_bytes()
@@ -120,6 +130,45 @@ def test_preempted_and_resumed_on_fewer_nodes(box: SlurmBox, place_with_tables: 
     assert "on 1 nodes" in second
     assert is_trained(place)
     assert steps_logged(place)[-1] == 80
+
+
+def warn(box: SlurmBox, job_id: str) -> None:
+    """SIGUSR1 to all tasks, as before a preemption."""
+    box.slurm("scancel", "--signal=USR1", job_id)
+
+
+def test_warned_while_it_starts(box: SlurmBox, place_with_tables: Path) -> None:
+    """From when Python listens to when training does; nothing is there to be saved."""
+    place = place_with_tables
+    job_id = submit(box, place, "--nodes=2")
+    wait_until(lambda: all(listens(job_id, rank) for rank in (0, 1)), seconds=60)
+    warn(box, job_id)
+    job = box.wait(job_id, seconds=300)
+    log = log_of(place, job_id)
+    assert (job["JobState"], job["Restarts"]) == ("COMPLETED", "1"), log
+    assert endings(log) == ["RUNNING", "PREEMPTED", "RUNNING", "COMPLETED"]
+    assert log.count("nothing new to save; asking Slurm to run it again") == 1
+    first, _ = log.split("== PREEMPTED")
+    assert "MEMBER: 2/2" not in first, "the ranks had not met"
+    assert is_trained(place)
+
+
+def test_warned_in_the_last_evaluation(box: SlurmBox, place_with_tables: Path) -> None:
+    """Training is over and its last step saved: the next attempt evaluates at once."""
+    place = place_with_tables
+    job_id = submit(box, place, "--nodes=2")
+    bundle = place / "models" / "online_retail" / "cluster"
+    wait_until(lambda: bundle.is_dir() or box.has_ended(job_id), seconds=180)
+    assert not is_trained(place), "the report is not there yet"
+    saved = saved_steps(place)
+    warn(box, job_id)
+    job = box.wait(job_id, seconds=300)
+    log = log_of(place, job_id)
+    assert (job["JobState"], job["Restarts"]) == ("COMPLETED", "1"), log
+    assert endings(log) == ["RUNNING", "PREEMPTED", "RUNNING", "COMPLETED"]
+    assert log.count("nothing new to save; asking Slurm to run it again") == 1
+    assert saved_steps(place) == saved, "nothing was trained again"
+    assert is_trained(place)
 
 
 def test_out_of_time(box: SlurmBox, place_with_tables: Path) -> None:
