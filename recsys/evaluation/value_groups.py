@@ -9,6 +9,7 @@ Legend: U users, H horizons, J hazard bins, S draws.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +20,7 @@ from recsys.baselines.interactions import Interactions
 from recsys.data.cut_tables import CutTable
 from recsys.data.tables import FeatureTables
 from recsys.evaluation.ranking import OWN_MODEL, Figure
-from recsys.metrics.interval import bootstrap, mean_interval
+from recsys.metrics.interval import Interval, bootstrap, mean_interval
 from recsys.metrics.predictive import is_covered, pit_of_draws
 from recsys.metrics.value import normalised_gini, total_bias
 from recsys.report.suppress import MIN_PEOPLE, reasons_to_hide
@@ -107,7 +108,7 @@ def _figures(assessed: Assessed, at: np.ndarray, h: int) -> dict[str, Figure]:
     if assessed.spend_UH is not None:
         actual_U, own_U = table.spend[at, h], assessed.spend_UH[at, h]
         found = {
-            "expected_mean": mean_interval(own_U),
+            "expected_mean": _exactly(own_U),
             "actual_mean": mean_interval(actual_U),
             "total_bias": bootstrap(total_bias, actual_U, own_U),
             "gini": bootstrap(normalised_gini, actual_U, own_U),
@@ -117,9 +118,14 @@ def _figures(assessed: Assessed, at: np.ndarray, h: int) -> dict[str, Figure]:
             found["coverage90"] = mean_interval(is_covered(pit_U, 0.9))
     if assessed.return_UJ is not None and days in assessed.bin_ends_days:
         chance_U = assessed.return_UJ[at, list(assessed.bin_ends_days).index(days)]
-        found["expected_return"] = mean_interval(chance_U)
+        found["expected_return"] = _exactly(chance_U)
         found["actual_return"] = mean_interval((table.num_active_days[at, h] > 0).astype(np.float64))
     return {metric: interval.as_dict() for metric, interval in found.items()}
+
+
+def _exactly(predicted_U: np.ndarray) -> Interval:
+    """A mean of predictions: of these users, it is no estimate."""
+    return Interval(float(predicted_U.mean()), math.nan, math.nan)
 
 
 def curves(assessed: Assessed, users_U: np.ndarray) -> tuple[list[dict[str, float]], list[dict[str, float]]]:

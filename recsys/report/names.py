@@ -116,7 +116,7 @@ _MODELS = {
     "past_spend": "Past spend",
     "bg_nbd": "BG/NBD",
     "bg_nbd_gamma_gamma": "BG/NBD + Gamma-Gamma",
-    "gbm": "Boosted trees",
+    "gbm": "GBM on RFM",
 }
 
 _SHORT_MODELS = {
@@ -124,6 +124,7 @@ _SHORT_MODELS = {
     "most_popular_30d": "popular 30d",
     "repeat_purchase": "repeats",
     "bg_nbd_gamma_gamma": "BG/NBD+GG",
+    "gbm": "GBM",
 }
 
 _CURVES = {

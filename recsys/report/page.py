@@ -18,6 +18,8 @@ from recsys.report.compare import Group, groups
 from recsys.report.content import Report
 
 _MAX_COHORTS = 12
+_SPEND_OF_GROUPS = ("expected_mean", "actual_mean", "total_bias", "gini", "coverage90")
+_RETURNS_OF_GROUPS = ("expected_return", "actual_return")
 _TEMPLATE = "page.html.jinja"
 
 
@@ -82,6 +84,9 @@ def _content(report: Report, sheet: _PlotSheet) -> dict[str, Any]:
     def meanings(*heads: str) -> list[tuple[str, str]]:
         return sections.meanings([group for head in heads for group in by_head.get(head, [])])
 
+    def group_tables(*metrics: str) -> list[sections.Table]:
+        return sections.group_tables(report.value_groups, metrics=metrics, currency=report.currency)
+
     return {
         "headline": sections.headline_table(report),
         "ranking": {
@@ -100,7 +105,7 @@ def _content(report: Report, sheet: _PlotSheet) -> dict[str, Any]:
             "standings": sections.standings_table(report.figures),
             "deciles": _deciles(report, sheet),
             "pits": _pits(report, sheet),
-            "groups": sections.value_group_tables(report.value_groups, currency=report.currency),
+            "groups": group_tables(*_SPEND_OF_GROUPS),
             "cohorts": _cohorts(report, sheet),
             "spend": _spend(report, sheet),
             "notes": _notes(report, "value"),
@@ -109,6 +114,7 @@ def _content(report: Report, sheet: _PlotSheet) -> dict[str, Any]:
             "tables": tables("retention", "conversion"),
             "meanings": meanings("retention", "conversion"),
             "curve": _retention(report, sheet),
+            "groups": group_tables(*_RETURNS_OF_GROUPS),
             "notes": _notes(report, "retention"),
         },
         "training": [

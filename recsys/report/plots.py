@@ -205,7 +205,7 @@ def retention_plot(rows: Sequence[Row]) -> Spec:
         predicted="predicted",
         actual="actual",
         x_title="days after the cut",
-        y_title="share of users active again",
+        y_title="active again",
         is_share=True,
     )
 

@@ -97,8 +97,10 @@ def headline_table(report: Report) -> Table | None:
 
 
 def group_table(group: Group, *, currency: str) -> Table:
-    """Every metric of a group by every model, with the difference after the own model's column."""
-    has_difference = any(comparison.difference is not None for comparison in group.comparisons)
+    """Every metric of a group by every model. Rankers are many: the difference to the best of them stands
+    after the own model's column; each challenger of the value heads has its own below its figure."""
+    is_ranking = group.key[0] == "ranking"
+    has_difference = is_ranking and any(comparison.difference is not None for comparison in group.comparisons)
     has_floor = any(comparison.floor is not None for comparison in group.comparisons)
     own, baselines = group.models[:1], group.models[1:]
     rows = []
@@ -108,7 +110,7 @@ def group_table(group: Group, *, currency: str) -> Table:
         def cell(model: str, *, of: Comparison = comparison, metric: Metric = metric) -> Cell:
             plain_cell = figure_cell(of.figures.get(model), metric, currency=currency)
             is_best = model == of.best_model and len(of.figures) > 1
-            note = "" if group.key[0] == "ranking" else versus_own(of, model, currency=currency)
+            note = "" if is_ranking else versus_own(of, model, currency=currency)
             return Cell(text=plain_cell.text, small=plain_cell.small, is_best=is_best, note=note)
 
         cells = [cell(model) for model in own]
@@ -146,8 +148,8 @@ def versus_own(comparison: Comparison, model: str, *, currency: str) -> str:
     if difference is None or not outcome:
         return ""
     cell = figure_cell(difference, names.metric(comparison.metric), currency=currency, signed=True)
-    words = {"better": "AURM is better", "worse": "better than AURM", "unclear": "undecided"}[outcome]
-    return f"{words}: AURM by {cell.text}, {cell.small}"
+    words = {"better": "AURM better", "worse": "AURM worse", "unclear": "undecided"}[outcome]
+    return f"{words}: {cell.text} ({cell.small})"
 
 
 def floor_cell(comparison: Comparison, *, currency: str) -> Cell:
@@ -174,22 +176,24 @@ def _standing_row(standing: Standing) -> TableRow:
     return TableRow(label=names.model_label(standing.model), hint="", cells=cells)
 
 
-def value_group_tables(rows: Sequence[Row], *, currency: str) -> list[Table]:
-    """One table for cohorts and one for each profile field."""
+def group_tables(rows: Sequence[Row], *, metrics: Sequence[str], currency: str) -> list[Table]:
+    """One table for cohorts and one for each profile field, with those of the metrics that are there."""
     tables = []
     for by in dict.fromkeys(str(row["by"]) for row in rows):
         part = [row for row in rows if row["by"] == by]
-        metrics = sorted({m for row in part for m in row["figures"]}, key=names.metric_order)
+        known = [name for name in metrics if any(name in row["figures"] for row in part)]
+        if not known:
+            continue
         body = []
         for row in part:
             cells = [Cell(text=str(row["hidden"]) if row["hidden"] else plain(row["n"]))]
-            for name in metrics:
+            for name in known:
                 found = row["figures"].get(name)
                 figure = None if found is None else read_figure(found)
                 cells.append(figure_cell(figure, names.metric(name), currency=currency))
             body.append(TableRow(label=str(row["group"]), hint="", cells=tuple(cells)))
         days = names.days_label(f"{part[0]['horizon_days']}d")
-        header = (names.humanise(by), "People", *(names.metric(name).label for name in metrics))
+        header = (names.humanise(by), "People", *(names.metric(name).label for name in known))
         tables.append(
             Table(title=f"By {names.humanise(by).lower()}, {days}", header=header, rows=tuple(body))
         )

@@ -84,10 +84,11 @@ def _standing_lines(figures: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """A sentence a challenger: on what it is better than the model, and how often not."""
     lines = []
     for standing in standings(figures):
+        num_figures = len(standing.better) + len(standing.worse) + len(standing.unclear)
         wins = ", ".join(label.replace(", ", " ") for label in standing.better) or "nothing"
         text = (
             f"{names.model_label(standing.model)} is better than AURM on {wins}; "
-            f"AURM is better on {len(standing.worse)} figures, {len(standing.unclear)} are undecided"
+            f"AURM is better on {len(standing.worse)} of {num_figures}, {len(standing.unclear)} undecided"
         )
         lines += textwrap.wrap(text, width=MAX_COLUMNS, subsequent_indent="     ")
     return ["", *lines] if lines else []

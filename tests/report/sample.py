@@ -144,7 +144,7 @@ def value_groups() -> list[dict[str, Any]]:
         row: dict[str, Any] = {"by": by, "group": group, "horizon_days": 90, "n": num_people}
         hidden = {4: "<10 people", 12: "withheld"}.get(num_people, "")
         known = {
-            "expected_mean": figure(241.0, 31.5),
+            "expected_mean": {"value": 241.0, "low": None, "high": None},
             "actual_mean": figure(230.1, 44.2),
             "total_bias": figure(0.047, 0.171),
             "gini": figure(0.61, 0.09),

@@ -183,8 +183,8 @@ def test_small_cells_are_in_neither_table_nor_plot() -> None:
     )
     reader = PageReader(text)
     assert (
-        reader.text.count("<10 people") == 2 + 2 + 2 + 1 + 1
-    )  # deciles, curve, headline and table, protocol, group
+        reader.text.count("<10 people") == 2 + 2 + 2 + 1 + 2
+    )  # deciles, curve, headline and table, protocol, two tables of groups
     for secret in ("87654", "87,654", "98765", "98,765", "76543", "65,432", "0.4321", "43.2%", "0.9753"):
         assert secret not in text.replace(page_script(reader), "")
 
@@ -207,9 +207,9 @@ def test_examples_are_shown_for_public_data_only() -> None:
 def test_challengers_are_judged_one_by_one(full: tuple[str, PageReader]) -> None:
     text = full[1].text
     assert "Who is better" in text
-    assert "better than AURM: AURM by −0.014, −0.025 to −0.004" in text  # the boosted trees' Gini
-    assert "AURM is better: AURM by +0.020, +0.008 to +0.033" in text  # BG/NBD + Gamma-Gamma's
-    assert "undecided: AURM by +2.0%, −2.0% to +6.0%" in text  # past spend's bias, by its size
+    assert "AURM worse: −0.014 (−0.025 to −0.004)" in text  # the boosted trees' Gini
+    assert "AURM better: +0.020 (+0.008 to +0.033)" in text  # BG/NBD + Gamma-Gamma's
+    assert "undecided: +2.0% (−2.0% to +6.0%)" in text  # past spend's bias, by its size
 
 
 def test_the_floor_says_whether_the_model_can_be_told_from_a_perfect_one(
