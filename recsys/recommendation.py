@@ -1,7 +1,7 @@
 """Bundle + tables -> what each user is shown and worth at a cut: ranked items, vectors, value, a slate.
 
 Legend: U users (the last one is `anyone`), B users of a chunk, V items (row 0 is padding), K ranks or slots,
-S score width, H horizons, J hazard bins.
+S score width, H horizons, J hazard bins, I ends of an interval.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from recsys.metrics.ragged import Ragged
 from recsys.nn.value_heads import ValueHeadsConfig
 from recsys.policy.slates import PolicyConfig, Slates, draw_slates
 from recsys.schema import Column, Recommendation
+from recsys.valuation.law import INTERVAL, NUM_DRAWS
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Recommendations:
     item_UK: int32 by falling score, 0 where the candidates run out; score_UK: float32, the model's logits;
     user_vector_US, item_vector_VS: float32 unit vectors; spend_UH: money up to each horizon; return_UJ:
     probability of an event by the end of each hazard bin; conversion_U: of a purchase within the first
-    horizon. The last three are None without that head.
+    horizon. interval_UHI: 5 % and 95 % points of the money's law. The last four are None without that head.
     """
 
     user_key_U: np.ndarray
@@ -43,6 +44,7 @@ class Recommendations:
     spend_UH: np.ndarray | None
     return_UJ: np.ndarray | None
     conversion_U: np.ndarray | None
+    interval_UHI: np.ndarray | None
     slates: Slates
     items: Items
     heads: ValueHeadsConfig | None
@@ -83,6 +85,8 @@ def recommend(
         tables=tables,
         table=table,
         scaler=CutScaler(**bundle.scaler),
+        calibration=bundle.calibration,
+        num_draws=NUM_DRAWS,
         progress="recommending" if progress else None,
     ):
         score_BV, user_index_B = candidates.scores(chunk), table.user_index[chunk.rows]
@@ -104,6 +108,7 @@ def recommend(
         spend_UH=gathered.get("spend_UH"),
         return_UJ=gathered.get("return_UJ"),
         conversion_U=gathered.get("conversion_U"),
+        interval_UHI=gathered.get("interval_UHI"),
         slates=_in_order(drawn, back[:-1]),
         items=items,
         heads=heads.config if heads is not None else None,
@@ -139,6 +144,8 @@ def _chunk_parts(
         "return_UJ": chunk.return_BJ,
         "conversion_U": chunk.conversion_B,
     }
+    if chunk.draws_BHS is not None:
+        found["interval_UHI"] = np.moveaxis(np.quantile(chunk.draws_BHS, INTERVAL, axis=-1), 0, -1)
     return {name: part for name, part in found.items() if part is not None}
 
 
@@ -208,6 +215,9 @@ def value_table(found: Recommendations) -> pa.Table | None:
     if found.spend_UH is not None:
         for h, days in enumerate(horizons):
             columns[Recommendation.SPEND.format(days=days)] = pa.array(found.spend_UH[:, h])
+            if found.interval_UHI is not None:
+                for i, name in enumerate((Recommendation.SPEND_LOWER, Recommendation.SPEND_UPPER)):
+                    columns[name.format(days=days)] = pa.array(found.interval_UHI[:, h, i].astype(np.float64))
     if found.return_UJ is not None:
         for days in horizons:
             if days in bins:

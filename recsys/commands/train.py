@@ -70,6 +70,7 @@ def main(cfg: Any) -> Any:
     from recsys.repeat_fit import fit_repeats
     from recsys.sweep import sweep_result
     from recsys.training import git_commit
+    from recsys.value_calibration import calibrated_heads
     from recsys.vocabulary import item_identity, vocabulary_identity
 
     settings: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
@@ -144,6 +145,7 @@ def main(cfg: Any) -> Any:
     if model.repeats is not None:
         loader = ElasticLoader(samples=samples, config=plan)
         fit_repeats(model, catalogue, islice(loader, len(loader)))
+    calibration = calibrated_heads(model, catalogue, samples, plan=plan)
     bundle = Bundle(
         model=model.eval(),
         scaler=scaler,
@@ -151,6 +153,7 @@ def main(cfg: Any) -> Any:
         settings=settings,
         vocabularies=vocabularies,
         item_ids=item_ids,
+        calibration=calibration,
     )
     save_bundle(bundle, bundle_dir, writes=trainer.is_global_zero)
     if not trainer.is_global_zero:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute
 import pyarrow.parquet as pq
 
 from recsys.data.flat import lists_in_place, parquet_batches, parquet_files
@@ -45,6 +46,11 @@ class CutTable:
         """The rows of the zero-based users low : high."""
         at = slice(*np.searchsorted(self.user_index, [low + 1, high + 1]))
         return CutTable(self.cut, *(getattr(self, name)[at] for name in _COLUMNS))
+
+    def thinned(self, most: int) -> CutTable:
+        """At most so many rows, evenly spaced."""
+        step = max(1, -(-len(self.user_index) // most))
+        return CutTable(self.cut, *(getattr(self, name)[::step] for name in _COLUMNS))
 
     def blocks(self) -> Iterator[CutTable]:
         """A bounded number of rows at a time."""

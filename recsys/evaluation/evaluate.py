@@ -14,7 +14,7 @@ from recsys.bundle_fit import catalogue_for, check_fit, check_unseen
 from recsys.data.cut_features import CutScaler
 from recsys.data.cut_tables import CutTable
 from recsys.data.tables import FeatureTables
-from recsys.evaluation.rankers import interactions_until, ranking_baselines
+from recsys.evaluation.rankers import ranking_baselines
 from recsys.evaluation.ranking import (
     OWN_MODEL,
     Figure,
@@ -26,8 +26,10 @@ from recsys.evaluation.ranking import (
 from recsys.evaluation.scoring import ScoredUsers, item_vectors, score_users
 from recsys.evaluation.value import Estimates, ValueResult, value_figures, watched_horizon
 from recsys.evaluation.views import ranking_views, seen_and_targets
+from recsys.known_events import interactions_until
 from recsys.report import names
 from recsys.schema import InputError, Split
+from recsys.valuation.law import NUM_DRAWS
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,8 @@ def evaluate_bundle(
         tables=tables,
         table=table,
         scaler=CutScaler(**bundle.scaler),
+        calibration=bundle.calibration,
+        num_draws=NUM_DRAWS,
         progress="scoring" if progress else None,
     )
     ranked, kept = rank_all(chunks=chunks, baselines=ranking_baselines(interactions), views=views, seen=seen)
@@ -119,12 +123,12 @@ def estimates_of(chunks: list[ScoredUsers], num_users: int) -> Estimates:
         parts = [getattr(chunk, name) for chunk in chunks]
         if not parts or parts[0] is None:
             return None
-        out = np.full((num_users, *parts[0].shape[1:]), np.nan)
+        out = np.full((num_users, *parts[0].shape[1:]), np.nan, parts[0].dtype)
         for chunk, part in zip(chunks, parts, strict=True):
             out[chunk.rows] = part
         return out
 
-    return Estimates(gather("spend_BH"), gather("return_BJ"), gather("conversion_B"))
+    return Estimates(gather("spend_BH"), gather("return_BJ"), gather("conversion_B"), gather("draws_BHS"))
 
 
 def _protocol(

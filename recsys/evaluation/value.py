@@ -27,11 +27,15 @@ _RANK_ONLY = {"gini", "spearman"}
 
 @dataclass(frozen=True)
 class Estimates:
-    """Aligned with the rows of the cut table; None without that head."""
+    """Aligned with the rows of the cut table; None without that head.
+
+    spend_draws: float32 (U, H, S), S draws of each user's cumulative spend from the predictive law.
+    """
 
     spend_UH: np.ndarray | None
     return_UJ: np.ndarray | None
     conversion_U: np.ndarray | None
+    spend_draws: np.ndarray | None = None
 
 
 @dataclass
