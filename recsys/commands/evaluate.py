@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import datetime
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ def evaluate_and_report(*, bundle_dir: Path, tables: Any, split: str, output: Pa
     from recsys.bundle import load_bundle
     from recsys.evaluation import evaluate_bundle
     from recsys.evaluation.examples import example_users
+    from recsys.report.compare import standings
     from recsys.report.content import Report
     from recsys.report.page import write_report
     from recsys.report.summary import summary_lines
@@ -34,6 +35,10 @@ def evaluate_and_report(*, bundle_dir: Path, tables: Any, split: str, output: Pa
         "protocol": evaluation.protocol,
         "notes": evaluation.notes,
         "verdicts": evaluation.verdicts,
+        "standings": [asdict(standing) for standing in standings(evaluation.figures)],
+        "deciles": evaluation.value.decile_tables,
+        "pit_histograms": evaluation.value.pit_histograms,
+        "cohort_curves": evaluation.value.cohort_curves,
     }
     with whole_file(output / "metrics.json") as building:
         building.write_text(json.dumps(content, indent=1))
@@ -49,6 +54,9 @@ def evaluate_and_report(*, bundle_dir: Path, tables: Any, split: str, output: Pa
         decile_tables=evaluation.value.decile_tables,
         spend_curve=evaluation.value.spend_curve,
         retention_curve=evaluation.value.retention_curve,
+        pit_histograms=evaluation.value.pit_histograms,
+        cohort_curves=evaluation.value.cohort_curves,
+        value_groups=evaluation.value.value_groups,
         coverage_curve=evaluation.coverage_curve,
         examples=example_users(evaluation, tables=tables, split=split) if public else (),
         data_is_public=public,

@@ -12,8 +12,10 @@ import numpy as np
 from recsys.bundle import Bundle, load_bundle
 from recsys.bundle_fit import catalogue_for, check_fit, check_unseen
 from recsys.data.cut_features import CutScaler
+from recsys.data.cut_queries import training_cuts
 from recsys.data.cut_tables import CutTable
 from recsys.data.tables import FeatureTables
+from recsys.evaluation.challengers import watched_cuts
 from recsys.evaluation.rankers import ranking_baselines
 from recsys.evaluation.ranking import (
     OWN_MODEL,
@@ -25,6 +27,7 @@ from recsys.evaluation.ranking import (
 )
 from recsys.evaluation.scoring import ScoredUsers, item_vectors, score_users
 from recsys.evaluation.value import Estimates, ValueResult, value_figures, watched_horizon
+from recsys.evaluation.value_groups import user_groups
 from recsys.evaluation.views import ranking_views, seen_and_targets
 from recsys.known_events import interactions_until
 from recsys.report import names
@@ -99,6 +102,12 @@ def evaluate_bundle(
             horizons_days=tables.horizons_days,
             config=heads.config,
             interactions=interactions,
+            past=watched_cuts(
+                training_cuts(tables, fit_until=split, boundary=table.cut),
+                tables.horizons_days,
+                boundary=table.cut,
+            ),
+            groups=user_groups(tables, table, interactions),
         )
         notes += value.notes
     figures = {**figures, **beyond, **value.figures}
@@ -182,8 +191,6 @@ def _verdicts(figures: dict[str, Figure], horizons_days: list[int]) -> list[dict
             for name, figure in figures.items()
             if name.startswith(prefix + "/") and OWN_MODEL not in name.rsplit("/", 1)[1]
         }
-        if "gini" in prefix:
-            rivals = {name: value for name, value in rivals.items() if name == "past_spend"}
         if not rivals:
             continue
         best = max(rivals, key=lambda name: rivals[name])

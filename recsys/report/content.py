@@ -5,8 +5,10 @@ A figure is `{"value", "low", "high"}`, named `<group>/<metric>/<model>` where t
     ranking/<view>    view in all, not_yet_bought, cold_items, cold_users
     value/<days>d     retention/<days>d     conversion/<days>d     beyond
 
-A paired difference takes the model's place: `ranking/all/ndcg@10/aurm_minus_ease`. A figure may carry `n`,
-the number of people behind it; below ten it is withheld. Without `low` and `high` no interval is shown.
+A paired difference takes the model's place: `ranking/all/ndcg@10/aurm_minus_ease`; of a bias, the
+difference of the two sizes. So does `floor`: mean, 5th and 95th percentile of what a perfect predictor would
+show. A figure may carry `n`, the number of people behind it; below ten it is withheld. Without `low` and
+`high` no interval is shown. `groups/<days>d/<by>/<group>/<metric>/<model>` are in `value_groups` as well.
 A note that starts with `value` or `retention` ("value parts are off: ...") also stands in that section when
 the section has nothing else to show.
 """
@@ -18,6 +20,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 OWN_MODEL = "aurm"
+FLOOR = "floor"
 
 Row = Mapping[str, Any]
 
@@ -26,6 +29,8 @@ _REQUIRED_KEYS: dict[str, tuple[str, ...]] = {
     "spend_curve": ("horizon_days", "predicted_mean", "actual_mean"),
     "retention_curve": ("day", "predicted", "actual"),
     "coverage_curve": ("k", "model", "share"),
+    "cohort_curves": ("cohort", "n", "spend", "retention"),
+    "value_groups": ("by", "group", "horizon_days", "n", "hidden", "figures"),
     "examples": ("label", "history", "recommendations"),
     "verdicts": ("claim", "met", "detail"),
 }
@@ -47,10 +52,16 @@ class Report:
     figures: Mapping[str, Row] = field(default_factory=dict)
     # name -> (step, value) pairs; those that differ in the first part share a plot: train/loss, val/loss
     training_curves: Mapping[str, Sequence[tuple[float, float]]] = field(default_factory=dict)
-    # horizon in days -> rows from the lowest predicted tenth to the highest; means per person in money
+    # horizon in days -> rows from the lowest predicted tenth to the highest; means per person in money;
+    # low and high: between what means nine in ten perfect predictors would see this tenth
     decile_tables: Mapping[int, Sequence[Row]] = field(default_factory=dict)
     spend_curve: Sequence[Row] = ()  # money per person; may carry n
     retention_curve: Sequence[Row] = ()  # shares of people active again by that day; may carry n
+    # horizon in days -> people in each of equally wide bins of the predictive law's PIT, 0 .. 1
+    pit_histograms: Mapping[int, Sequence[int]] = field(default_factory=dict)
+    cohort_curves: Sequence[Row] = ()  # spend and retention: rows as in the two curves above
+    # figures: {metric: {value, low, high}}, none where `hidden` says why
+    value_groups: Sequence[Row] = ()
     coverage_curve: Sequence[Row] = ()  # share of the catalogue in anyone's top k
     # history: {date, item, value}; recommendations: {item, score, hit}; value: {days: {expected, actual}};
     # retention_<days>d: probability

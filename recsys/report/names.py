@@ -73,6 +73,25 @@ _METRICS = {
         "ECE", Style.SHARE_3, Better.LOWER, "calibration error: mean gap of promised and real share"
     ),
     "brier": Metric("Brier", Style.SHARE_3, Better.LOWER, "mean squared error of the probability"),
+    "coverage90": Metric(
+        "Coverage of 90%",
+        Style.PERCENT,
+        Better.NEITHER,
+        "how often the real spend lay in the interval that should hold nine in ten; 90% is right",
+    ),
+    "coverage50": Metric(
+        "Coverage of 50%", Style.PERCENT, Better.NEITHER, "the same of the middle half; 50% is right"
+    ),
+    "pit_ks": Metric(
+        "PIT distance",
+        Style.SHARE_3,
+        Better.NEITHER,
+        "largest gap between promised and real shares below a quantile; 0 is right",
+    ),
+    "expected_mean": Metric("Expected, mean", Style.MONEY, Better.NEITHER),
+    "actual_mean": Metric("Real, mean", Style.MONEY, Better.NEITHER),
+    "expected_return": Metric("Expected to return", Style.PERCENT, Better.NEITHER),
+    "actual_return": Metric("Returned", Style.PERCENT, Better.NEITHER),
     "coverage": Metric(
         "Coverage", Style.PERCENT, Better.NEITHER, "share of the catalogue in at least one list"
     ),
@@ -97,6 +116,7 @@ _MODELS = {
     "past_spend": "Past spend",
     "bg_nbd": "BG/NBD",
     "bg_nbd_gamma_gamma": "BG/NBD + Gamma-Gamma",
+    "gbm": "Boosted trees",
 }
 
 _SHORT_MODELS = {

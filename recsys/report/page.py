@@ -6,6 +6,7 @@ anything at all. Every text from outside is escaped by the template.
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from recsys.report import names, plots, sections
 from recsys.report.compare import Group, groups
 from recsys.report.content import Report
 
+_MAX_COHORTS = 12
 _TEMPLATE = "page.html.jinja"
 
 
@@ -95,7 +97,11 @@ def _content(report: Report, sheet: _PlotSheet) -> dict[str, Any]:
         "value": {
             "tables": tables("value"),
             "meanings": meanings("value"),
+            "standings": sections.standings_table(report.figures),
             "deciles": _deciles(report, sheet),
+            "pits": _pits(report, sheet),
+            "groups": sections.value_group_tables(report.value_groups, currency=report.currency),
+            "cohorts": _cohorts(report, sheet),
             "spend": _spend(report, sheet),
             "notes": _notes(report, "value"),
         },
@@ -148,6 +154,30 @@ def _spend(report: Report, sheet: _PlotSheet) -> dict[str, Any] | None:
         rows, x="horizon_days", predicted="predicted_mean", actual="actual_mean", currency=report.currency
     )
     return {"plot": sheet.add(plots.spend_plot(rows, currency=report.currency)), "table": table}
+
+
+def _pits(report: Report, sheet: _PlotSheet) -> list[dict[str, Any]]:
+    return [
+        {"title": names.days_label(f"{days}d"), "plot": sheet.add(plots.pit_plot(counts))}
+        for days, counts in report.pit_histograms.items()
+    ]
+
+
+def _cohorts(report: Report, sheet: _PlotSheet) -> dict[str, list[dict[str, Any]]]:
+    """A small plot a cohort, the largest ones where there are many."""
+    largest = sorted(report.cohort_curves, key=lambda row: -row["n"])[:_MAX_COHORTS]
+    shown = [row for row in report.cohort_curves if row in largest]
+    return {
+        name: [
+            {"title": f"{row['cohort']}, {row['n']:,} people", "plot": sheet.add(draw(row[name]))}
+            for row in shown
+            if row[name]
+        ]
+        for name, draw in (
+            ("spend", functools.partial(plots.spend_plot, currency=report.currency)),
+            ("retention", plots.retention_plot),
+        )
+    }
 
 
 def _retention(report: Report, sheet: _PlotSheet) -> dict[str, Any] | None:

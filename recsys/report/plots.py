@@ -11,7 +11,7 @@ from recsys.report import names
 from recsys.report.compare import Comparison
 from recsys.report.content import OWN_MODEL, Row
 from recsys.report.numbers import finite
-from recsys.report.suppress import reasons_to_hide
+from recsys.report.suppress import is_small, reasons_to_hide
 
 Spec = dict[str, Any]
 
@@ -98,6 +98,7 @@ def decile_plot(rows: Sequence[Row], *, currency: str) -> Spec:
     )
     layout["xaxis"].update(showgrid=False, ticklabelstandoff=6)
     layout["yaxis"]["rangemode"] = "tozero"
+    expected_range = _range_of_perfect(rows, hidden, predicted)
     return {
         "data": [
             {"type": "bar", "name": "real", "x": labels, "y": actual, "marker": {"color": BASELINE}},
@@ -109,6 +110,44 @@ def decile_plot(rows: Sequence[Row], *, currency: str) -> Spec:
                 "y": predicted,
                 "marker": {"color": OWN, "size": 10, "symbol": "diamond"},
                 "cliponaxis": False,
+                **expected_range,
+            },
+        ],
+        "layout": layout,
+    }
+
+
+def _range_of_perfect(rows: Sequence[Row], hidden: Sequence[str], predicted: Sequence[float | None]) -> Spec:
+    """Whiskers from `low` to `high` where every shown row has them."""
+    ends = [(finite(row.get("low")), finite(row.get("high"))) for row in rows]
+    if any(low is None or high is None for (low, high), why in zip(ends, hidden, strict=True) if not why):
+        return {}
+    up, down = [], []
+    for (low, high), middle in zip(ends, predicted, strict=True):
+        up.append(None if middle is None or high is None else max(high - middle, 0.0))
+        down.append(None if middle is None or low is None else max(middle - low, 0.0))
+    whiskers = {"type": "data", "symmetric": False, "array": up, "arrayminus": down}
+    return {"error_y": {**whiskers, "color": OWN, "thickness": 1.5, "width": 4}}
+
+
+def pit_plot(counts: Sequence[int]) -> Spec:
+    """Shares of people by the PIT of their outcome; all bars reach the line where the law is right."""
+    num_bins, total = len(counts), sum(counts)
+    middles = [(index + 0.5) / num_bins for index in range(num_bins)]
+    layout = _layout(x_title="where the outcome fell in its predicted law", y_title="share of people")
+    layout["xaxis"].update(showgrid=False, range=[0, 1], tickformat=".1f")
+    layout["yaxis"].update(rangemode="tozero", tickformat=".0%")
+    bars = [None if is_small(total) else count / total for count in counts]
+    return {
+        "data": [
+            {"type": "bar", "name": "people", "x": middles, "y": bars, "marker": {"color": BASELINE}},
+            {
+                "type": "scatter",
+                "mode": "lines",
+                "name": "a right law",
+                "x": [0, 1],
+                "y": [1 / num_bins, 1 / num_bins],
+                "line": {"color": OWN, "width": 2, "dash": "dash"},
             },
         ],
         "layout": layout,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from recsys.report import names
-from recsys.report.compare import Comparison, Figure, Group, headline
+from recsys.report.compare import Comparison, Figure, Group, Standing, headline, read_figure, standings
 from recsys.report.content import Report, Row
 from recsys.report.names import Metric
 from recsys.report.numbers import MISSING, money, percent, plain, styled
@@ -99,6 +99,7 @@ def headline_table(report: Report) -> Table | None:
 def group_table(group: Group, *, currency: str) -> Table:
     """Every metric of a group by every model, with the difference after the own model's column."""
     has_difference = any(comparison.difference is not None for comparison in group.comparisons)
+    has_floor = any(comparison.floor is not None for comparison in group.comparisons)
     own, baselines = group.models[:1], group.models[1:]
     rows = []
     for comparison in group.comparisons:
@@ -107,7 +108,8 @@ def group_table(group: Group, *, currency: str) -> Table:
         def cell(model: str, *, of: Comparison = comparison, metric: Metric = metric) -> Cell:
             plain_cell = figure_cell(of.figures.get(model), metric, currency=currency)
             is_best = model == of.best_model and len(of.figures) > 1
-            return Cell(text=plain_cell.text, small=plain_cell.small, is_best=is_best)
+            note = "" if group.key[0] == "ranking" else versus_own(of, model, currency=currency)
+            return Cell(text=plain_cell.text, small=plain_cell.small, is_best=is_best, note=note)
 
         cells = [cell(model) for model in own]
         if has_difference:
@@ -122,10 +124,13 @@ def group_table(group: Group, *, currency: str) -> Table:
                     outcome_text=shown.outcome_text,
                 )
             )
+        if has_floor:
+            cells.append(floor_cell(comparison, currency=currency))
         cells += [cell(model) for model in baselines]
         rows.append(TableRow(label=metric.label, hint="", cells=tuple(cells)))
     labels = [names.model_label(model) for model in own]
     labels += ["Difference to best baseline"] if has_difference else []
+    labels += ["A perfect predictor"] if has_floor else []
     labels += [names.model_label(model) for model in baselines]
     return Table(
         title=names.view_title(group.key[-1]) if group.key[0] == "ranking" else names.group_label(group.key),
@@ -133,6 +138,62 @@ def group_table(group: Group, *, currency: str) -> Table:
         rows=tuple(rows),
         anchor="-".join(group.key),
     )
+
+
+def versus_own(comparison: Comparison, model: str, *, currency: str) -> str:
+    """What the paired interval says of a challenger beside the own model; empty without one."""
+    difference, outcome = comparison.differences.get(model), comparison.outcomes.get(model, "")
+    if difference is None or not outcome:
+        return ""
+    cell = figure_cell(difference, names.metric(comparison.metric), currency=currency, signed=True)
+    words = {"better": "AURM is better", "worse": "better than AURM", "unclear": "undecided"}[outcome]
+    return f"{words}: AURM by {cell.text}, {cell.small}"
+
+
+def floor_cell(comparison: Comparison, *, currency: str) -> Cell:
+    """What a perfect predictor would show, and whether the own model can be told from one."""
+    cell = figure_cell(comparison.floor, names.metric(comparison.metric), currency=currency)
+    own, floor = comparison.own, comparison.floor
+    note = ""
+    if own is not None and own.value is not None and floor is not None and floor.high is not None:
+        note = "AURM is within" if abs(own.value) <= floor.high else "AURM is above"
+    return Cell(text=cell.text, small=cell.small, note=note)
+
+
+def standings_table(figures: Mapping[str, Mapping[str, Any]]) -> Table | None:
+    """Challenger | where it beats the own model | where it is beaten | undecided."""
+    found = standings(figures)
+    rows = tuple(_standing_row(standing) for standing in found)
+    header = ("Challenger", "Better than AURM on", "AURM is better on", "Undecided")
+    return Table(title="", header=header, rows=rows) if rows else None
+
+
+def _standing_row(standing: Standing) -> TableRow:
+    lists = (standing.better, standing.worse, standing.unclear)
+    cells = tuple(Cell(text=str(len(labels)), note="; ".join(labels)) for labels in lists)
+    return TableRow(label=names.model_label(standing.model), hint="", cells=cells)
+
+
+def value_group_tables(rows: Sequence[Row], *, currency: str) -> list[Table]:
+    """One table for cohorts and one for each profile field."""
+    tables = []
+    for by in dict.fromkeys(str(row["by"]) for row in rows):
+        part = [row for row in rows if row["by"] == by]
+        metrics = sorted({m for row in part for m in row["figures"]}, key=names.metric_order)
+        body = []
+        for row in part:
+            cells = [Cell(text=str(row["hidden"]) if row["hidden"] else plain(row["n"]))]
+            for name in metrics:
+                found = row["figures"].get(name)
+                figure = None if found is None else read_figure(found)
+                cells.append(figure_cell(figure, names.metric(name), currency=currency))
+            body.append(TableRow(label=str(row["group"]), hint="", cells=tuple(cells)))
+        days = names.days_label(f"{part[0]['horizon_days']}d")
+        header = (names.humanise(by), "People", *(names.metric(name).label for name in metrics))
+        tables.append(
+            Table(title=f"By {names.humanise(by).lower()}, {days}", header=header, rows=tuple(body))
+        )
+    return tables
 
 
 def meanings(groups: Sequence[Group]) -> list[tuple[str, str]]:

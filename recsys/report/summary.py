@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from recsys.report import names
-from recsys.report.compare import Comparison, Figure, headline
+from recsys.report.compare import Comparison, Figure, headline, standings
 from recsys.report.content import OWN_MODEL
 from recsys.report.numbers import styled
 from recsys.report.suppress import SMALL_CELL
@@ -46,6 +46,7 @@ def summary_lines(
             lines.append(names.group_label(group.key))
             last_group = group.key
         lines.append(_join(row, widths))
+    lines += _standing_lines(figures)
     return [line[:MAX_COLUMNS] for line in [*lines, *_verdict_lines(verdicts)]]
 
 
@@ -77,6 +78,19 @@ def _cells(comparison: Comparison, *, currency: str) -> list[str]:
 
 def _join(row: Sequence[str], widths: Sequence[int]) -> str:
     return "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+
+
+def _standing_lines(figures: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """A sentence a challenger: on what it is better than the model, and how often not."""
+    lines = []
+    for standing in standings(figures):
+        wins = ", ".join(label.replace(", ", " ") for label in standing.better) or "nothing"
+        text = (
+            f"{names.model_label(standing.model)} is better than AURM on {wins}; "
+            f"AURM is better on {len(standing.worse)} figures, {len(standing.unclear)} are undecided"
+        )
+        lines += textwrap.wrap(text, width=MAX_COLUMNS, subsequent_indent="     ")
+    return ["", *lines] if lines else []
 
 
 def _verdict_lines(verdicts: Sequence[Mapping[str, Any]]) -> list[str]:

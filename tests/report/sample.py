@@ -51,11 +51,21 @@ def value_figures() -> dict[str, dict[str, float]]:
     figures = {}
     for horizon_days, gini in ((30, 0.681), (90, 0.724)):
         at = f"value/{horizon_days}d"
-        for model, factor in (("aurm", 1.0), ("past_spend", 0.94), ("bg_nbd_gamma_gamma", 0.97)):
+        for model, factor in (
+            ("aurm", 1.0),
+            ("past_spend", 0.94),
+            ("bg_nbd_gamma_gamma", 0.97),
+            ("gbm", 1.02),
+        ):
             figures[f"{at}/gini/{model}"] = figure(gini * factor, 0.021)
             figures[f"{at}/spearman/{model}"] = figure(0.53 * factor, 0.017)
             figures[f"{at}/decile_mape/{model}"] = figure(0.17 / factor**4, 0.04)
             figures[f"{at}/total_bias/{model}"] = figure(-0.043 + (1 - factor), 0.06)
+        figures[f"{at}/gini/aurm_minus_gbm"] = figure(-0.0143, 0.0102)
+        figures[f"{at}/total_bias/aurm_minus_past_spend"] = figure(0.02, 0.04)
+        figures[f"{at}/decile_mape/floor"] = figure(0.112, 0.061)
+        figures[f"{at}/total_bias/floor"] = figure(0.034, 0.033)
+        figures[f"{at}/coverage90/aurm"] = figure(0.871, 0.012)
         figures[f"{at}/gini/aurm_minus_bg_nbd_gamma_gamma"] = figure(0.0204, 0.0121)
         figures[f"{at}/spearman/aurm_minus_bg_nbd_gamma_gamma"] = figure(0.0159, 0.0183)
     for head, low in (("retention", 0.74), ("conversion", 0.76)):
@@ -81,9 +91,68 @@ def deciles(horizon_days: int) -> list[dict[str, float]]:
     scale = (horizon_days / 30) ** 0.8
     wobble = [1.9, 0.7, 1.2, 0.9, 1.05, 1.1, 0.94, 1.02, 0.93, 1.08]
     return [
-        {"n": 338 - index % 2, "predicted": mean * scale, "actual": mean * scale * wobble[index]}
+        {
+            "n": 338 - index % 2,
+            "predicted": mean * scale,
+            "actual": mean * scale * wobble[index],
+            "low": mean * scale * 0.8,
+            "high": mean * scale * 1.25,
+        }
         for index, mean in enumerate(means)
     ]
+
+
+def spend_curve(strength: float = 1.0) -> list[dict[str, float]]:
+    return [
+        {
+            "horizon_days": days,
+            "predicted_mean": 6.1 * days**0.87,
+            "actual_mean": strength * 6.4 * days**0.85,
+        }
+        for days in (7, 14, 30, 60, 90)
+    ]
+
+
+def retention_curve(days_back: float = 38) -> list[dict[str, float]]:
+    return [
+        {"day": day, "predicted": 1 - math.exp(-day / 41), "actual": 1 - math.exp(-day / days_back)}
+        for day in range(1, 91)
+    ]
+
+
+def cohorts() -> list[dict[str, Any]]:
+    return [
+        {
+            "cohort": f"2011-{month:02}",
+            "n": 400 - 30 * month,
+            "spend": spend_curve(1.3 - 0.1 * month),
+            "retention": retention_curve(30 + 5 * month),
+        }
+        for month in range(1, 6)
+    ]
+
+
+def value_groups() -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = []
+    for by, group, num_people in (
+        ("cohort", "2011-01", 370),
+        ("cohort", "2011-02", 340),
+        ("country", "France", 70),
+        ("country", "Norway", 12),
+        ("country", "others", 4),
+    ):
+        row: dict[str, Any] = {"by": by, "group": group, "horizon_days": 90, "n": num_people}
+        hidden = {4: "<10 people", 12: "withheld"}.get(num_people, "")
+        known = {
+            "expected_mean": figure(241.0, 31.5),
+            "actual_mean": figure(230.1, 44.2),
+            "total_bias": figure(0.047, 0.171),
+            "gini": figure(0.61, 0.09),
+            "coverage90": figure(0.88, 0.04),
+            "actual_return": figure(0.57, 0.05),
+        }
+        rows.append({**row, "hidden": hidden, "figures": {} if hidden else known})
+    return rows
 
 
 def curves() -> dict[str, list[tuple[float, float]]]:
@@ -147,14 +216,11 @@ def sample_report(**changes: Any) -> Report:
         "figures": {**ranking_figures(), **value_figures(), **beyond_figures()},
         "training_curves": curves(),
         "decile_tables": {30: deciles(30), 90: deciles(90)},
-        "spend_curve": [
-            {"horizon_days": days, "predicted_mean": 6.1 * days**0.87, "actual_mean": 6.4 * days**0.85}
-            for days in (7, 14, 30, 60, 90)
-        ],
-        "retention_curve": [
-            {"day": day, "predicted": 1 - math.exp(-day / 41), "actual": 1 - math.exp(-day / 38)}
-            for day in range(1, 91)
-        ],
+        "spend_curve": spend_curve(),
+        "retention_curve": retention_curve(),
+        "pit_histograms": {30: [260, *18 * [160], 230], 90: [220, *18 * [165], 180]},
+        "cohort_curves": cohorts(),
+        "value_groups": value_groups(),
         "coverage_curve": [
             {
                 "k": k,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from recsys.report.compare import Comparison, groups, headline
+from recsys.report.compare import Comparison, Standing, groups, headline, standings
 
 
 def one(figures: dict[str, dict[str, float]]) -> Comparison:
@@ -74,6 +74,56 @@ def test_the_least_biased_model_is_the_one_nearest_zero() -> None:
     )
     assert comparison.best_model == "past_spend"
     assert comparison.difference is None
+
+
+def test_biases_are_compared_by_their_sizes() -> None:
+    comparison = one(
+        {
+            "value/30d/total_bias/aurm": value(-0.05),
+            "value/30d/total_bias/past_spend": value(0.10),
+            "value/30d/total_bias/aurm_minus_past_spend": value(-0.05, -0.08, -0.02),
+        }
+    )
+    assert comparison.outcome == "better"
+    assert comparison.outcomes == {"past_spend": "better"}
+
+
+def test_the_floor_is_no_model() -> None:
+    comparison = one(
+        {
+            "value/30d/decile_mape/aurm": value(0.2),
+            "value/30d/decile_mape/past_spend": value(0.3),
+            "value/30d/decile_mape/floor": value(0.1, 0.05, 0.15),
+        }
+    )
+    assert set(comparison.figures) == {"aurm", "past_spend"}
+    assert (comparison.best_model, comparison.best_baseline) == ("aurm", "past_spend")
+    assert comparison.floor is not None
+    assert comparison.floor.high == 0.15
+
+
+def test_standings_tell_of_every_challenger_where_it_wins() -> None:
+    figures = {
+        "value/90d/gini/gbm": value(0.8),
+        "value/90d/gini/aurm_minus_gbm": value(-0.02, -0.03, -0.01),
+        "value/90d/decile_mape/gbm": value(0.3),
+        "value/90d/decile_mape/aurm_minus_gbm": value(-0.1, -0.2, -0.05),
+        "value/90d/gini/past_spend": value(0.7),
+        "value/90d/gini/aurm_minus_past_spend": value(0.01, -0.01, 0.03),
+        "retention/30d/auc/gbm": value(0.7),
+        "retention/30d/auc/aurm_minus_gbm": value(0.0, -0.01, 0.01),
+        "ranking/all/ndcg@10/ease": value(0.2),
+        "ranking/all/ndcg@10/aurm_minus_ease": value(0.1, 0.05, 0.2),
+    }
+    assert standings(figures) == [
+        Standing(
+            model="gbm",
+            better=("Gini, 90 days",),
+            worse=("Decile error, 90 days",),
+            unclear=("AUC, retention 30 days",),
+        ),
+        Standing(model="past_spend", better=(), worse=(), unclear=("Gini, 90 days",)),
+    ]
 
 
 def test_figures_about_few_people_are_withheld_and_never_best() -> None:

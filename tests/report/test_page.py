@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 from recsys.report import page
 from recsys.report.content import Report
 from recsys.report.page import render, write_report
-from tests.report.sample import deciles, people, ranking_figures, sample_report, value_figures
+from tests.report.sample import cohorts, deciles, people, ranking_figures, sample_report, value_figures
 
 MAX_BYTES = 6_000_000
 
@@ -87,7 +88,8 @@ def test_every_link_and_plot_has_its_target(full: tuple[str, PageReader]) -> Non
     text, reader = full
     assert {target.removeprefix("#") for target in reader.loads} <= set(reader.ids)
     plots = reader.plots()
-    assert len(plots) == 4 + 2 + 1 + 1 + 1 + 3  # views, deciles, spend, retention, coverage, training
+    # views, deciles, spend, retention, coverage, training, PIT, cohorts twice
+    assert len(plots) == 4 + 2 + 1 + 1 + 1 + 3 + 2 + 2 * 5
     assert all(f'data-plot="{plot_id}"' in text for plot_id in plots)
 
 
@@ -144,6 +146,7 @@ def test_an_empty_report_is_a_page() -> None:
     [
         *("protocol", "figures", "training_curves", "decile_tables", "spend_curve", "retention_curve"),
         *("coverage_curve", "examples", "notes", "verdicts"),
+        *("pit_histograms", "cohort_curves", "value_groups"),
     ],
 )
 def test_each_part_can_be_missing_or_alone(part: str) -> None:
@@ -179,7 +182,9 @@ def test_small_cells_are_in_neither_table_nor_plot() -> None:
         sample_report(decile_tables={30: rows}, retention_curve=retention, figures=figures, protocol=protocol)
     )
     reader = PageReader(text)
-    assert reader.text.count("<10 people") == 2 + 2 + 2 + 1  # deciles, curve, headline and table, protocol
+    assert (
+        reader.text.count("<10 people") == 2 + 2 + 2 + 1 + 1
+    )  # deciles, curve, headline and table, protocol, group
     for secret in ("87654", "87,654", "98765", "98,765", "76543", "65,432", "0.4321", "43.2%", "0.9753"):
         assert secret not in text.replace(page_script(reader), "")
 
@@ -197,6 +202,49 @@ def test_examples_are_shown_for_public_data_only() -> None:
     public = PageReader(render(sample_report(examples=people()[:1])))
     assert "user A" in public.text
     assert "2 of 5 came true" in public.text
+
+
+def test_challengers_are_judged_one_by_one(full: tuple[str, PageReader]) -> None:
+    text = full[1].text
+    assert "Who is better" in text
+    assert "better than AURM: AURM by −0.014, −0.025 to −0.004" in text  # the boosted trees' Gini
+    assert "AURM is better: AURM by +0.020, +0.008 to +0.033" in text  # BG/NBD + Gamma-Gamma's
+    assert "undecided: AURM by +2.0%, −2.0% to +6.0%" in text  # past spend's bias, by its size
+
+
+def test_the_floor_says_whether_the_model_can_be_told_from_a_perfect_one(
+    full: tuple[str, PageReader],
+) -> None:
+    reader = full[1]
+    assert "A perfect predictor" in reader.text
+    assert "AURM is within" in reader.text
+    error = [t for p in reader.plots().values() for t in p["data"] if "error_y" in t]
+    assert len(error) == 2  # the tenths of both horizons
+    figures = {**value_figures(), "value/90d/total_bias/aurm": {"value": -0.3}}
+    assert "AURM is above" in PageReader(render(sample_report(figures=figures))).text
+
+
+def test_groups_of_few_people_have_a_name_and_nothing_else(full: tuple[str, PageReader]) -> None:
+    text, reader = full
+    for words in ("By country, 90 days", "France", "Norway", "withheld", "<10 people", "2011-02, 340 people"):
+        assert words in reader.text
+    row = text[text.index(">Norway") :]
+    row = row[: row.index("</tr>")]
+    assert set(re.findall(r"<span>(.*?)</span>", row)) == {"withheld", "–"}
+
+
+def test_few_people_have_no_histogram() -> None:
+    reader = PageReader(render(sample_report(pit_histograms={30: [3, 4]})))
+    (bars,) = [t["y"] for p in reader.plots().values() for t in p["data"] if t.get("name") == "people"]
+    assert bars == [None, None]
+
+
+def test_of_many_cohorts_the_largest_have_plots() -> None:
+    many = [{**cohorts()[0], "cohort": f"c{k}", "n": 100 + k} for k in range(15)]
+    reader = PageReader(render(sample_report(cohort_curves=many)))
+    assert "c14, 114 people" in reader.text
+    assert "c3, 103 people" in reader.text
+    assert "c2, 102 people" not in reader.text
 
 
 def test_what_the_view_of_new_items_can_show_is_said(full: tuple[str, PageReader]) -> None:
