@@ -110,6 +110,9 @@ def evaluate_bundle(
             groups=user_groups(tables, table, interactions),
         )
         notes += value.notes
+        if heads.config.has_value and bundle.calibration is not None:
+            note = bundle.calibration.note(tables.horizons_days)
+            notes += [note] if note else []
     figures = {**figures, **beyond, **value.figures}
     return Evaluation(
         figures=figures,

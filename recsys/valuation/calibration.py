@@ -12,6 +12,7 @@ Legend: U users, H horizons (increments), J hazard bins.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,6 +72,23 @@ class ValueCalibration:
     ) -> np.ndarray:
         """float32 (U, H, S): draws of cumulative spend from the law of calibrated parameters."""
         return spend_draws(told, user_index_U, dependence=self.dependence, num_draws=num_draws)
+
+    def note(self, horizons_days: Sequence[int]) -> str | None:
+        """A sentence on the horizons that nobody was watched long enough to learn; None if there are none."""
+        if self.num_learned == len(horizons_days):
+            return None
+        if not self.num_learned:
+            return "no training cut was watched to its first horizon: estimates are what the heads start from"
+        learned = horizons_days[self.num_learned - 1]
+        added = ", ".join(
+            f"up to {days} days {1 + sum(self.spend_ratio[: h + 1]):.2f} times that"
+            for h, days in enumerate(horizons_days)
+            if h >= self.num_learned
+        )
+        return (
+            f"training cuts were watched for {learned} days; spend beyond follows that before by "
+            f"{self.decay}: {added}"
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON; `from_dict` reads it."""

@@ -63,3 +63,11 @@ def test_without_calibration_the_heads_are_taken_at_their_word() -> None:
 
 def test_it_comes_back_from_json() -> None:
     assert ValueCalibration.from_dict(json.loads(json.dumps(calibration().as_dict()))) == calibration()
+
+
+def test_the_note_names_the_horizon_and_what_is_added() -> None:
+    assert calibration().note([7, 30, 90]) == (
+        "training cuts were watched for 30 days; spend beyond follows that before by BG/NBD: "
+        "up to 90 days 1.40 times that"
+    )
+    assert no_calibration(3, 2).note([7, 30, 90]) is None
