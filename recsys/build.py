@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +21,12 @@ from recsys.settings import check_range
 
 _MAX_PRIOR_QUERIES = 1_000_000
 BIN_ENDS_DAYS = (1, 3, 7, 14, 30, 60, 90, 180, 365)
+
+
+def bin_ends(horizons_days: Sequence[int]) -> tuple[int, ...]:
+    """Days at which bins of the hazard end: the usual ones up to the last horizon, and every horizon."""
+    usual = (days for days in BIN_ENDS_DAYS if days <= max(horizons_days))
+    return tuple(sorted({*usual, *horizons_days}))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,7 +132,7 @@ def _value_heads(
         num_heads=settings.num_heads,
         num_features=cuts.features.shape[1],
         horizons_days=tuple(horizons),
-        bin_ends_days=tuple(d for d in BIN_ENDS_DAYS if d <= max(horizons)),
+        bin_ends_days=bin_ends(horizons),
         log_spend=tuple(log_spend),
         has_value=tables.has_value,
         dropout=settings.value_dropout,

@@ -1,8 +1,9 @@
 """A trained model on disk: safetensors weights, config, scaler, items, fingerprint, model card. No pickle.
 
 <bundle>/
-  bundle.json             format, model config, scaler, tables it was trained on, run settings,
-                          vocabularies, digests of the weights, the other files and of itself
+  bundle.json             format, model config, scaler, calibration of the value heads, tables it was
+                          trained on, run settings, vocabularies, digests of the weights, the other files
+                          and of itself
   weights-*.safetensors   dense weights, and the id table in item_index order, a million rows a file
   items.parquet           item_index -> item_id
   MODEL_CARD.md
@@ -30,11 +31,13 @@ from recsys.nn.item_tower import ItemTowerConfig
 from recsys.nn.user_model import UserModel, UserModelConfig
 from recsys.nn.value_heads import ValueHeadsConfig
 from recsys.schema import Column, InputError
+from recsys.valuation.calibration import ValueCalibration
 
-FORMAT = 3
+FORMAT = 4
 CHAMPION = "champion"  # the link to the bundle that serves
 _BUNDLE, _ITEMS, _CARD = "bundle.json", "items.parquet", "MODEL_CARD.md"
 _ID_TABLE, _ITEM_BIAS = "item_tower.lookup.weight", "item_bias.weight"
+_SAYS = ("shards", "scaler", "value_calibration")  # what decides the answers
 _ROWS_PER_SHARD = 1_000_000
 _DAMAGE = (
     *(KeyError, IndexError, TypeError, ValueError, AttributeError, AssertionError, RuntimeError, OSError),
@@ -50,7 +53,8 @@ class _DamagedError(InputError):
 class Bundle:
     """scaler: mean and std of the cut features; trained_on: dataset, table version, split hash, fit_until and
     its cut, learned_until (the latest cut it or a bundle it started from has learned up to, Unix seconds);
-    vocabularies: size and hash of each one; item_ids: by item_index."""
+    vocabularies: size and hash of each one; item_ids: by item_index; calibration: of the value heads, None
+    without them and in bundles from before it."""
 
     model: UserModel
     scaler: dict[str, list[float]]
@@ -59,6 +63,7 @@ class Bundle:
     vocabularies: dict[str, dict[str, Any]]
     item_ids: list[str]
     fingerprint: str = ""
+    calibration: ValueCalibration | None = None
 
     @property
     def output_dir(self) -> Path:
@@ -94,6 +99,8 @@ def save_bundle(bundle: Bundle, path: Path, *, writes: bool = True) -> None:
             "vocabularies": bundle.vocabularies,
             "shards": digests,
         }
+        if bundle.calibration is not None:
+            content["value_calibration"] = bundle.calibration.as_dict()
         (building / _CARD).write_text(_model_card(bundle))
         content["files"] = {name: _digest(building / name) for name in (_ITEMS, _CARD)}
         content["digest"] = _digest_of(content)
@@ -171,6 +178,7 @@ def _read(path: Path, content: dict[str, Any]) -> Bundle:
             table[num_rows : num_rows + len(rows)] = rows
             num_rows += len(rows)
         weights |= tensors
+    calibration = content.get("value_calibration")
     assert num_rows == len(table), "the shards of a bundle hold the whole id table"
     model.load_state_dict({**weights, _ID_TABLE: table})
     return Bundle(
@@ -180,7 +188,8 @@ def _read(path: Path, content: dict[str, Any]) -> Bundle:
         settings=content["settings"],
         vocabularies=content["vocabularies"],
         item_ids=pq.read_table(path / _ITEMS)[Column.ITEM_ID].to_pylist(),
-        fingerprint=_digest_of({name: content[name] for name in ("shards", "scaler")})[:16],
+        fingerprint=_digest_of({name: content[name] for name in _SAYS if name in content})[:16],
+        calibration=ValueCalibration.from_dict(calibration) if calibration else None,
     )
 
 

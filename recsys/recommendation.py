@@ -1,7 +1,7 @@
 """Bundle + tables -> what each user is shown and worth at a cut: ranked items, vectors, value, a slate.
 
 Legend: U users of a chunk (the very last one is `anyone`), B users scored at once, V items (row 0 is
-padding), K ranks or slots, S score width, H horizons, J hazard bins.
+padding), K ranks or slots, S score width, H horizons, J hazard bins, I ends of an interval.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from recsys.metrics.ragged import Ragged
 from recsys.nn.value_heads import ValueHeadsConfig
 from recsys.policy.slates import PolicyConfig, Slates, draw_slates
 from recsys.schema import Column, Recommendation
+from recsys.valuation.law import INTERVAL, NUM_DRAWS
 
 CHUNK_USERS = 8192
 
@@ -34,7 +35,7 @@ class Recommendations:
     item_UK: int32 by falling score, 0 where the candidates run out; score_UK: float32, the model's logits;
     user_vector_US: float32 unit vectors; spend_UH: money up to each horizon; return_UJ:
     probability of an event by the end of each hazard bin; conversion_U: of a purchase within the first
-    horizon. The last three are None without that head.
+    horizon. interval_UHI: 5 % and 95 % points of the money's law. The last four are None without that head.
     """
 
     user_key_U: np.ndarray
@@ -44,6 +45,7 @@ class Recommendations:
     spend_UH: np.ndarray | None
     return_UJ: np.ndarray | None
     conversion_U: np.ndarray | None
+    interval_UHI: np.ndarray | None
     slates: Slates
     items: Items
     heads: ValueHeadsConfig | None
@@ -77,7 +79,7 @@ class Recommender:
         assert top_k >= 1
         self.model, self.tables, self.items = bundle.model, tables, tables.items(at)
         self.top_k, self.policy = top_k, policy
-        self._scaler = CutScaler(**bundle.scaler)
+        self._scaler, self._calibration = CutScaler(**bundle.scaler), bundle.calibration
         self._table, self._catalogue = tables.at_cut(split=at), catalogue_for(bundle, tables, at)
         self._known_V = self.items.in_training & (np.arange(len(self.items.in_training)) > 0)
         self.occasion = self._table.cut if shown_at is None else shown_at
@@ -106,6 +108,8 @@ class Recommender:
             tables=self.tables,
             table=table,
             scaler=self._scaler,
+            calibration=self._calibration,
+            num_draws=NUM_DRAWS,
             progress=progress,
         ):
             score_BV, user_index_B = candidates.scores(chunk), table.user_index[chunk.rows]
@@ -132,6 +136,7 @@ class Recommender:
             spend_UH=gathered.get("spend_UH"),
             return_UJ=gathered.get("return_UJ"),
             conversion_U=gathered.get("conversion_U"),
+            interval_UHI=gathered.get("interval_UHI"),
             slates=_in_order(drawn, back[:num_users]),
             items=self.items,
             heads=heads.config if heads is not None else None,
@@ -171,6 +176,8 @@ def _chunk_parts(
         "return_UJ": chunk.return_BJ,
         "conversion_U": chunk.conversion_B,
     }
+    if chunk.draws_BHS is not None:
+        found["interval_UHI"] = np.moveaxis(np.quantile(chunk.draws_BHS, INTERVAL, axis=-1), 0, -1)
     return {name: part for name, part in found.items() if part is not None}
 
 
@@ -241,6 +248,9 @@ def value_table(found: Recommendations) -> pa.Table | None:
     if found.spend_UH is not None:
         for h, days in enumerate(horizons):
             columns[Recommendation.SPEND.format(days=days)] = pa.array(found.spend_UH[:, h])
+            if found.interval_UHI is not None:
+                for i, name in enumerate((Recommendation.SPEND_LOWER, Recommendation.SPEND_UPPER)):
+                    columns[name.format(days=days)] = pa.array(found.interval_UHI[:, h, i].astype(np.float64))
     if found.return_UJ is not None:
         for days in horizons:
             if days in bins:

@@ -223,6 +223,8 @@ class Recommendation:
     ITEM_NAME = "item_name"  # string, only in the CSV
     VECTOR = "vector"  # list<float32>, of length 1
     SPEND = "spend_{days}d"  # float64, expected net money within the days after the cut
+    SPEND_LOWER = "spend_{days}d_lower"  # float64, below it lies a twentieth of the law of that money
+    SPEND_UPPER = "spend_{days}d_upper"  # float64, above it the last twentieth
     RETURN = "return_{days}d"  # float64, probability of any event within the days after the cut
     CONVERSION = "conversion_{days}d"  # float64, probability of a purchase within the days after the cut
 

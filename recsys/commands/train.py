@@ -82,6 +82,7 @@ def _train(cfg: Any) -> Path | None:
     from recsys.parallel.start import start_from
     from recsys.parallel.strategy import whole_model
     from recsys.promotion import check_name
+    from recsys.value_calibration import calibrated_heads
 
     settings: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
     parts = _checked_parts(cfg, settings)
@@ -113,8 +114,11 @@ def _train(cfg: Any) -> Path | None:
     # the ranks of a sharded table do the rest together, for the first one to write
     _fill_neighbours(model, samples, strength=parts.model.neighbour_strength)
     _fit_repeats(model, catalogue, samples, parts.data.plan)
+    calibration = calibrated_heads(model, catalogue, samples, plan=parts.data.plan)
     item_ids = _item_ids(tables, cfg.fit_until)
-    bundle = Bundle(model=model.eval(), settings=settings, item_ids=item_ids, **meaning)
+    bundle = Bundle(
+        model=model.eval(), settings=settings, item_ids=item_ids, calibration=calibration, **meaning
+    )
     save_bundle(bundle, bundle_dir, writes=trainer.is_global_zero)
     if not trainer.is_global_zero:
         return None

@@ -25,12 +25,14 @@ def cooccurrence_vectors(samples: TrainingSamples, *, width: int) -> np.ndarray:
     The inner products of these vectors are the best approximation of their rank to the item-to-item weights
     of EASE (Steck 2019, eq. 8, scaled to be symmetric), or for large catalogues to the normalised
     co-occurrence.
-    Items without events are zero.
+    Items without events are zero, and so is the only one of its catalogue.
     """
     num_users, num_items = samples.histories.num_users, samples.tables.num_items
     rank = min(width, num_users - 1, num_items - 1)
     factors = _ease_factors if num_items <= MAX_DENSE_ITEMS else _svd_factors
     vectors_VD = np.zeros((num_items + 1, width), np.float32)
+    if rank < 1:  # a shop of one item
+        return vectors_VD
     vectors_VD[1:, :rank], has_V = factors(samples, rank)
     vectors_VD[1:][~has_V] = 0
     return vectors_VD / max(float(np.linalg.norm(vectors_VD, axis=1).max()), 1e-12)

@@ -49,6 +49,11 @@ class CutTable:
     def rows(self, at: slice | np.ndarray) -> CutTable:
         return CutTable(self.cut, *(getattr(self, name)[at] for name in _COLUMNS))
 
+    def thinned(self, most: int) -> CutTable:
+        """At most so many rows, evenly spaced."""
+        step = max(1, -(-len(self.user_index) // most))
+        return CutTable(self.cut, *(getattr(self, name)[::step] for name in _COLUMNS))
+
     def blocks(self) -> Iterator[CutTable]:
         """A bounded number of rows at a time."""
         for low in range(0, len(self.user_index), _BLOCK):

@@ -28,7 +28,7 @@ from recsys.data.windows import UserBlock, cut_windows, read_block
 from recsys.disk import built_once
 from recsys.schema import Split
 
-_FORMAT = 1  # of the files; another number where other code would write others
+_FORMAT = 2  # of the files; another number where other code would write others
 
 
 class TrainingSamples:

@@ -16,7 +16,7 @@ from recsys.data.cut_queries import training_cuts
 from recsys.data.cut_tables import CutTable
 from recsys.data.tables import FeatureTables
 from recsys.evaluation.challengers import watched_cuts
-from recsys.evaluation.rankers import interactions_until, ranking_baselines
+from recsys.evaluation.rankers import ranking_baselines
 from recsys.evaluation.ranking import (
     OWN_MODEL,
     Figure,
@@ -29,8 +29,10 @@ from recsys.evaluation.scoring import ScoredUsers, item_vectors, score_users
 from recsys.evaluation.value import Estimates, ValueResult, value_figures, watched_horizon
 from recsys.evaluation.value_groups import user_groups
 from recsys.evaluation.views import ranking_views, seen_and_targets
+from recsys.known_events import interactions_until
 from recsys.report import names
 from recsys.schema import InputError, Split
+from recsys.valuation.law import NUM_DRAWS
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,8 @@ def evaluate_bundle(
         tables=tables,
         table=table,
         scaler=CutScaler(**bundle.scaler),
+        calibration=bundle.calibration,
+        num_draws=NUM_DRAWS,
         progress="scoring" if progress else None,
     )
     ranked, kept = rank_all(chunks=chunks, baselines=ranking_baselines(interactions), views=views, seen=seen)
@@ -106,6 +110,9 @@ def evaluate_bundle(
             groups=user_groups(tables, table, interactions),
         )
         notes += value.notes
+        if heads.config.has_value and bundle.calibration is not None:
+            note = bundle.calibration.note(tables.horizons_days)
+            notes += [note] if note else []
     figures = {**figures, **beyond, **value.figures}
     return Evaluation(
         figures=figures,
@@ -128,12 +135,12 @@ def estimates_of(chunks: list[ScoredUsers], num_users: int) -> Estimates:
         parts = [getattr(chunk, name) for chunk in chunks]
         if not parts or parts[0] is None:
             return None
-        out = np.full((num_users, *parts[0].shape[1:]), np.nan)
+        out = np.full((num_users, *parts[0].shape[1:]), np.nan, parts[0].dtype)
         for chunk, part in zip(chunks, parts, strict=True):
             out[chunk.rows] = part
         return out
 
-    return Estimates(gather("spend_BH"), gather("return_BJ"), gather("conversion_B"))
+    return Estimates(gather("spend_BH"), gather("return_BJ"), gather("conversion_B"), gather("draws_BHS"))
 
 
 def _protocol(

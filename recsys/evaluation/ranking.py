@@ -5,6 +5,7 @@ Legend: U users of a view, B users of a chunk, V items, K ranks.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -74,11 +75,7 @@ def rank_all(
         for baseline in baselines:
             result.add(baseline.name, chunk.rows, baseline.scores(chunk.rows), seen)
         empty = np.zeros((0, 0), np.float32)
-        kept.append(
-            ScoredUsers(
-                chunk.rows, empty, chunk.vector_BS, chunk.spend_BH, chunk.return_BJ, chunk.conversion_B
-            )
-        )
+        kept.append(dataclasses.replace(chunk, score_BV=empty))
     return result, kept
 
 

@@ -18,6 +18,8 @@ from recsys.data.cut_features import CutScaler
 from recsys.data.cut_tables import CutTable
 from recsys.data.tables import FeatureTables
 from recsys.nn.user_model import UserModel
+from recsys.valuation.calibration import ValueCalibration, no_calibration
+from recsys.valuation.heads import value_parameters
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,7 @@ class ScoredUsers:
 
     spend_BH: expected money per horizon; return_BJ: probability of an event by the end of each hazard bin;
     conversion_B: probability of a purchase within the first horizon. Each None without that head.
+    draws_BHS: float32, draws of the money spent up to each horizon; None where none were asked for.
     """
 
     rows: np.ndarray
@@ -34,6 +37,7 @@ class ScoredUsers:
     spend_BH: np.ndarray | None
     return_BJ: np.ndarray | None
     conversion_B: np.ndarray | None
+    draws_BHS: np.ndarray | None = None
 
 
 @torch.inference_mode()
@@ -44,6 +48,8 @@ def score_users(
     tables: FeatureTables,
     table: CutTable,
     scaler: CutScaler,
+    calibration: ValueCalibration | None = None,
+    num_draws: int = 0,
     chunk: int = 128,
     progress: str | None = None,
     rank: int = 0,
@@ -52,7 +58,7 @@ def score_users(
     """Users of the table in chunks of similar length; every row comes exactly once.
 
     With several ranks this is the share of one. All make as many steps, as sharded tables and ZeRO-3 need:
-    the last row may come on more than one.
+    the last row may come on more than one. Without a calibration the value heads are taken at their word.
     """
     was_training = model.training
     model.eval()
@@ -72,15 +78,19 @@ def score_users(
         scores = model.item_scores(states, histories, catalogue, index_B, length_B)
         score_BV = model.item_logits(scores)
         vector_BS = model.user_vectors(states, scores.own)
-        spend = returns = conversion = None
+        spend = returns = conversion = draws = None
         if model.value_heads is not None:
+            heads = model.value_heads.config
+            calibration = calibration or no_calibration(len(heads.horizons_days), len(heads.bin_ends_days))
             output = model.value(states, length_B[:, None], batch.features_BR[:, None].to(device))
-            if model.value_heads.config.has_value:
-                spend = output.expected_spend()[:, 0].double().cpu().numpy()
-            returns = (1 - output.survival())[:, 0].double().cpu().numpy()
-            conversion = torch.sigmoid(output.conversion_logit_BC)[:, 0].double().cpu().numpy()
+            told = calibration(value_parameters(output))
+            returns, conversion = told.return_UJ(), told.conversion_U
+            if heads.has_value:
+                spend = told.spend_UH()
+                if num_draws:
+                    draws = calibration.draws(told, table.user_index[rows], num_draws=num_draws)
         score_BV, vector_BS = score_BV.float().cpu(), vector_BS.float().cpu()
-        yield ScoredUsers(rows, score_BV.numpy(), vector_BS.numpy(), spend, returns, conversion)
+        yield ScoredUsers(rows, score_BV.numpy(), vector_BS.numpy(), spend, returns, conversion, draws)
     model.train(was_training)
 
 

@@ -22,11 +22,25 @@ def test_logs_and_rates() -> None:
     for name, value in expected.items():
         assert logs_and_rates[UserNumeric.ALL.index(name)] == pytest.approx(value)
     rates = [15 / 60, math.log1p(4 / 60 * 30), math.log1p(100 / 60 * 30)]
-    assert logs_and_rates[-3:].tolist() == pytest.approx(rates)
+    assert logs_and_rates[-7:-4].tolist() == pytest.approx(rates)
+
+
+def test_silence_beside_the_own_rhythm() -> None:
+    row_UA = activity(num_orders=4, recency_days=15, tenure_days=60, spend=100)
+    left, stayed, rate, order_value = raw_cut_features(row_UA)[0, -4:]
+    assert left == pytest.approx(3.25 * math.log((30 + 60) / (30 + 45)))
+    assert stayed == pytest.approx(-math.log(1 + math.exp(left) / 5))
+    assert rate == pytest.approx(math.log(4.25 / 90))
+    assert order_value == pytest.approx(math.log(26))
+    once = raw_cut_features(activity(num_orders=1, recency_days=60, tenure_days=60))[0, -4]
+    assert once == 0  # nobody is taken to have left before a second order
+    longer = raw_cut_features(activity(num_orders=4, recency_days=45, tenure_days=90, spend=100))[0, -4:]
+    assert longer[0] > left
+    assert longer[1] < stayed
 
 
 def test_without_history_and_with_debts_it_is_finite() -> None:
-    assert raw_cut_features(np.full((1, len(UserNumeric.ALL)), np.nan)).tolist() == [[0.0] * 11]
+    assert raw_cut_features(np.full((1, len(UserNumeric.ALL)), np.nan)).tolist() == [[0.0] * NUM_CUT_FEATURES]
     assert np.isfinite(raw_cut_features(activity(spend=-50, tenure_days=0))).all()
 
 

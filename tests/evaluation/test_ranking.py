@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from recsys.baselines.ranking import MostPopular
-from recsys.evaluation.rankers import interactions_until
 from recsys.evaluation.ranking import OWN_MODEL, RankedViews, beyond_figures, rank_all, ranking_figures
 from recsys.evaluation.scoring import ScoredUsers
 from recsys.evaluation.views import ranking_views, seen_and_targets
+from recsys.known_events import interactions_until
 from tests.data.shop import PURCHASE, Event, Shop
 
 # The cut is on day 80; items 6 and 7 are first seen after it. Sold in the 30 days before the cut:

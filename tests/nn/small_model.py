@@ -7,11 +7,12 @@ from typing import Any
 import torch
 
 from recsys.batch import Catalogue, Histories
+from recsys.data.cut_features import NUM_CUT_FEATURES
 from recsys.nn.item_tower import ItemTowerConfig
 from recsys.nn.user_model import UserModel, UserModelConfig
 from recsys.nn.value_heads import ValueHeadsConfig
 
-NUM_FEATURES = 11
+NUM_FEATURES = NUM_CUT_FEATURES
 DAY = 86_400
 
 

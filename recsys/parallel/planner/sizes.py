@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from recsys.build import BIN_ENDS_DAYS, ModelSettings
+from recsys.build import ModelSettings, bin_ends
 from recsys.data.cooccurrence import MAX_DENSE_ITEMS
 from recsys.data.cut_features import NUM_CUT_FEATURES
 from recsys.data.popularity import PERIOD_DAYS
@@ -87,7 +87,7 @@ def planned_config(*, sizes: TableSizes, settings: ModelSettings, max_length: in
             num_heads=settings.num_heads,
             num_features=NUM_CUT_FEATURES,
             horizons_days=horizons,
-            bin_ends_days=tuple(d for d in BIN_ENDS_DAYS if d <= max(horizons)),
+            bin_ends_days=bin_ends(horizons),
             log_spend=(0.0,) * len(horizons),
             dropout=settings.value_dropout,
         )
