@@ -8,13 +8,14 @@ regression) explains on how many days a user comes back within the horizon,
 where a signal says what the engagement was: which types of event (a view read to its end, a bounce, a return)
 and how much money. The state before the occasion (how often, how long, how lately, what was met before) is
 controlled for, so that theta is about the engagement and not about who had it. An item's effect is what it
-evokes, theta . (its signals - mean), with signals shrunk towards the mean by empirical Bayes; and the advantage
+evokes, theta . (its signals - mean), with signals shrunk towards the mean by empirical Bayes; and the
+advantage
 
     A(u, i) = a(u) b(i),   a(u) = expected days of u / their mean,   b(i) = reliability x tanh(effect_i / sd)
 
-is bilinear, so the best of [score vector ; dial a(u)] . [item vector ; b(i)] are found as the best scores are.
-`reliability` is the positive-part James-Stein factor max(0, 1 - p / W), W the Wald statistic of theta with
-errors clustered by user: where nothing evoked moves the future, it is near 0 and the dial turns nothing.
+is bilinear, so the best of [score vector ; dial a(u)] . [item vector ; b(i)] are found as the best scores
+are. `reliability` is the positive-part James-Stein factor max(0, 1 - p / W), W the Wald statistic of theta
+with errors clustered by user: where nothing evoked moves the future, it is near 0 and the dial turns nothing.
 
 Legend: E events, S occasions, G engagements, F signals, C controls, V items (entry 0 pads), U users.
 """
@@ -30,11 +31,12 @@ import numpy as np
 from sklearn.linear_model import PoissonRegressor
 
 from recsys.data.flat import FlatHistories
-from recsys.policy.occasions import CONTROLS, Occasions, controls_at, occasions_of
+from recsys.policy.occasions import Occasions, controls_at, occasions_of
 from recsys.schema import InputError
 from recsys.settings import check_range
 
 LEAST_OCCASIONS = 200
+NUM_FOLDS = 2
 _PENALTY = 1e-6  # keeps standardised regressors that say the same solvable
 _LEAST_WEIGHT, _LARGEST_WEIGHT = 0.25, 4.0
 
@@ -61,6 +63,21 @@ class Advantage:
     mean_days: float
     figures: dict[str, float]
 
+    def arrays(self) -> dict[str, np.ndarray]:
+        """For a bundle; `of_arrays` is the way back, but for the figures."""
+        return {
+            "item_V": self.item_V,
+            "control_C": self.control_C,
+            "constant": np.array([self.constant]),
+            "mean_days": np.array([self.mean_days]),
+        }
+
+    @classmethod
+    def of_arrays(cls, arrays: Mapping[str, np.ndarray]) -> Advantage:
+        """Raises KeyError where one is missing."""
+        constant, mean_days = float(arrays["constant"][0]), float(arrays["mean_days"][0])
+        return cls(arrays["item_V"], arrays["control_C"], constant, mean_days, {})
+
     def user_weights(
         self, histories: FlatHistories, user_U: np.ndarray, cut: int, *, event_types: Mapping[str, int]
     ) -> np.ndarray:
@@ -81,12 +98,6 @@ class Advantage:
         return turned
 
 
-def without_advantage(num_items: int, reason: str) -> Advantage:
-    """Nothing is known: every item's effect is 0."""
-    del reason
-    return Advantage(np.zeros(num_items + 1, np.float32), np.zeros(len(CONTROLS)), 0.0, 1.0, {})
-
-
 def fit_advantage(
     histories: FlatHistories,
     *,
@@ -94,13 +105,19 @@ def fit_advantage(
     until: int,
     event_types: Mapping[str, int],
     config: CriticConfig,
+    learns_U: np.ndarray | None = None,
 ) -> Advantage:
-    """The critic of all events up to `until` (Unix seconds). `event_types`: indices by name.
+    """The critic of all events up to `until` (Unix seconds). `event_types`: indices by name; `learns_U`:
+    bool, the users whose futures it learns from, None for all.
 
     Raises InputError where too few occasions were followed to the end of the horizon.
     """
-    occasions = occasions_of(histories, until=until, horizon_days=config.horizon_days, event_types=event_types)
+    occasions = occasions_of(
+        histories, until=until, horizon_days=config.horizon_days, event_types=event_types
+    )
     watched_S = occasions.watched_S
+    if learns_U is not None:
+        watched_S = watched_S & learns_U[occasions.user_S]
     if watched_S.sum() < LEAST_OCCASIONS:
         raise InputError(
             f"{int(watched_S.sum())} occasions were followed for {config.horizon_days} days, fewer than "
@@ -110,7 +127,7 @@ def fit_advantage(
     signal_GF = occasions.signal_GF[:, kept_F]
     mean_F = signal_GF.mean(axis=0)
     evoked_SF = _sum_by(occasions.occasion_G, signal_GF - mean_F, len(watched_S))
-    fit = _fit(occasions, evoked_SF)
+    fit = _fit(occasions, evoked_SF, watched_S)
     rate_VF = _shrunk_rates(occasions.item_G, signal_GF, num_items)
     effect_V = (rate_VF - mean_F) @ fit.theta_F
     spread = float(effect_V[occasions.item_G].std()) if len(signal_GF) else 0.0
@@ -136,8 +153,7 @@ class _Fit(NamedTuple):
     mean_days: float
 
 
-def _fit(occasions: Occasions, evoked_SF: np.ndarray) -> _Fit:
-    watched_S = occasions.watched_S
+def _fit(occasions: Occasions, evoked_SF: np.ndarray, watched_S: np.ndarray) -> _Fit:
     raw_SD = np.concatenate([evoked_SF, occasions.control_SC], axis=1)[watched_S]
     days_S, user_S = occasions.days_S[watched_S], occasions.user_S[watched_S]
     mean_D, scale_D = raw_SD.mean(axis=0), raw_SD.std(axis=0)
@@ -159,7 +175,9 @@ def _fit(occasions: Occasions, evoked_SF: np.ndarray) -> _Fit:
     coefficient_D = regression.coef_ / scale_D
     error_F = np.sqrt(np.diag(covariance_DD)[picked]) / scale_D[:num_signals]
     standard_F = regression.coef_[:num_signals]
-    wald = float(standard_F @ np.linalg.solve(covariance_DD[picked, picked], standard_F)) if num_signals else 0
+    wald = (
+        float(standard_F @ np.linalg.solve(covariance_DD[picked, picked], standard_F)) if num_signals else 0
+    )
     control_C = coefficient_D[num_signals:]
     constant = float(regression.intercept_ - mean_D[num_signals:] @ control_C)
     return _Fit(coefficient_D[:num_signals], error_F, wald, control_C, constant, float(expected_S.mean()))
@@ -195,6 +213,34 @@ def _shrunk_rates(item_G: np.ndarray, signal_GF: np.ndarray, num_items: int) -> 
         drawn_VF = (mean_VF - mean_F) * (count_V[:, None] / (count_V[:, None] + prior_F))
     rate_VF: np.ndarray = mean_F + np.where(count_V[:, None] > 0, drawn_VF, 0.0)
     return rate_VF
+
+
+def cross_fitted(
+    histories: FlatHistories,
+    *,
+    num_items: int,
+    until: int,
+    event_types: Mapping[str, int],
+    config: CriticConfig,
+) -> np.ndarray:
+    """float32 (2, V): b(i) of two critics, the k-th learned from the futures of the users that are not of
+    fold k (user index from 1, modulo 2). Judged on its own fold, a critic has not seen the outcomes it is
+    judged by.
+    """
+    fold_U = np.arange(1, histories.num_users + 1) % NUM_FOLDS
+    return np.stack(
+        [
+            fit_advantage(
+                histories,
+                num_items=num_items,
+                until=until,
+                event_types=event_types,
+                config=config,
+                learns_U=fold_U != fold,
+            ).item_V
+            for fold in range(NUM_FOLDS)
+        ]
+    )
 
 
 def _sum_by(group_R: np.ndarray, value_RF: np.ndarray, size: int | None = None) -> np.ndarray:

@@ -19,6 +19,7 @@ CONTROLS = (
 )
 _NEVER_DAYS = 1 << 20  # more than any log has
 _PASTS_DAYS = (7, 28, 84)
+_PRIOR_DAYS = 5.0  # how many days of all users' money a day count beside a user's own
 
 
 @dataclass(frozen=True)
@@ -87,16 +88,54 @@ def controls_at(
     histories: FlatHistories, user_U: np.ndarray, cut: int, *, event_types: Mapping[str, int]
 ) -> np.ndarray:
     """(U, C): the controls of users (by index, from 1) on an occasion the day after the cut."""
-    occasions = occasions_of(histories, until=cut, horizon_days=1, event_types=event_types)
+    past = _past_of(histories, until=cut, event_types=event_types)
+    return past.controls(user_U - 1, np.full(len(user_U), cut // SECONDS_PER_DAY + 1))
+
+
+def controls_of(
+    histories: FlatHistories, user_R: np.ndarray, timestamp_R: np.ndarray, *, event_types: Mapping[str, int]
+) -> np.ndarray:
+    """(R, C): the controls of users (by index, from 1) on the days of the timestamps."""
+    past = _past_of(histories, until=int(np.max(timestamp_R)), event_types=event_types)
+    return past.controls(user_R - 1, timestamp_R // SECONDS_PER_DAY)
+
+
+def money_and_return(
+    histories: FlatHistories,
+    user_R: np.ndarray,
+    timestamp_R: np.ndarray,
+    *,
+    horizon_days: int,
+    event_types: Mapping[str, int],
+) -> np.ndarray:
+    """float64 (R,): money of the user (by index, from 1) on the day, and the days with an event within the
+    horizon after it at the user's money a day before it, which is drawn to that of all users.
+    """
+    day_R = timestamp_R // SECONDS_PER_DAY
+    until = (int(day_R.max()) + horizon_days + 1) * SECONDS_PER_DAY - 1
+    past = _past_of(histories, until=until, event_types=event_types)
+    start_R, here_R, after_R, end_R = (
+        past.place(user_R - 1, day)
+        for day in (np.zeros_like(day_R), day_R, day_R + 1, day_R + horizon_days + 1)
+    )
+    money_R = past.money_before_S[after_R] - past.money_before_S[here_R]
+    a_day = past.money_before_S[-1] / max(len(past.key_S), 1)
+    before_R = past.money_before_S[here_R] - past.money_before_S[start_R]
+    worth_R = (before_R + _PRIOR_DAYS * a_day) / (here_R - start_R + _PRIOR_DAYS)
+    reward_R: np.ndarray = money_R + worth_R * (end_R - after_R)
+    return reward_R
+
+
+def _past_of(histories: FlatHistories, *, until: int, event_types: Mapping[str, int]) -> _Past:
+    occasions = occasions_of(histories, until=until, horizon_days=1, event_types=event_types)
     key_S = occasions.user_S * _NEVER_DAYS + occasions.day_S
     num_types = occasions.signal_GF.shape[1] - 1
     money_G = np.expm1(occasions.signal_GF[:, num_types])
-    past = _Past.of(
+    return _Past.of(
         key_S=key_S,
         engagements_S=np.bincount(occasions.occasion_G, minlength=len(key_S)),
         money_S=np.bincount(occasions.occasion_G, weights=money_G, minlength=len(key_S)),
     )
-    return past.controls(user_U - 1, np.full(len(user_U), cut // SECONDS_PER_DAY + 1))
 
 
 def _completes(histories: FlatHistories, event_types: Mapping[str, int]) -> np.ndarray:
