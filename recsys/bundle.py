@@ -5,6 +5,7 @@
                           vocabularies, digests of the weights, the other files and of itself
   weights-*.safetensors   dense weights, and the id table in item_index order, a million rows a file
   items.parquet           item_index -> item_id
+  advantage.safetensors   what items do to users' futures (`recsys.policy.advantage`), where it was learned
   MODEL_CARD.md
 """
 
@@ -25,7 +26,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from safetensors.torch import save as to_bytes
 
-from recsys.disk import whole_folder
+from recsys.disk import whole_file, whole_folder
 from recsys.nn.item_tower import ItemTowerConfig
 from recsys.nn.user_model import UserModel, UserModelConfig
 from recsys.nn.value_heads import ValueHeadsConfig
@@ -34,6 +35,7 @@ from recsys.schema import Column, InputError
 FORMAT = 3
 CHAMPION = "champion"  # the link to the bundle that serves
 _BUNDLE, _ITEMS, _CARD = "bundle.json", "items.parquet", "MODEL_CARD.md"
+_ADVANTAGE = "advantage.safetensors"
 _ID_TABLE, _ITEM_BIAS = "item_tower.lookup.weight", "item_bias.weight"
 _ROWS_PER_SHARD = 1_000_000
 _DAMAGE = (
@@ -50,7 +52,8 @@ class _DamagedError(InputError):
 class Bundle:
     """scaler: mean and std of the cut features; trained_on: dataset, table version, split hash, fit_until and
     its cut, learned_until (the latest cut it or a bundle it started from has learned up to, Unix seconds);
-    vocabularies: size and hash of each one; item_ids: by item_index."""
+    vocabularies: size and hash of each one; item_ids: by item_index; advantage: arrays of the critic, empty
+    where there is none; dial: where `recommend` turns it to unless told otherwise."""
 
     model: UserModel
     scaler: dict[str, list[float]]
@@ -59,6 +62,8 @@ class Bundle:
     vocabularies: dict[str, dict[str, Any]]
     item_ids: list[str]
     fingerprint: str = ""
+    advantage: dict[str, torch.Tensor] = dataclasses.field(default_factory=dict)
+    dial: float = 0.0
 
     @property
     def output_dir(self) -> Path:
@@ -93,11 +98,26 @@ def save_bundle(bundle: Bundle, path: Path, *, writes: bool = True) -> None:
             "settings": bundle.settings,
             "vocabularies": bundle.vocabularies,
             "shards": digests,
+            "dial": bundle.dial,
         }
         (building / _CARD).write_text(_model_card(bundle))
-        content["files"] = {name: _digest(building / name) for name in (_ITEMS, _CARD)}
+        files = [_ITEMS, _CARD]
+        if bundle.advantage:
+            (building / _ADVANTAGE).write_bytes(to_bytes(bundle.advantage))
+            files.append(_ADVANTAGE)
+        content["files"] = {name: _digest(building / name) for name in files}
         content["digest"] = _digest_of(content)
         (building / _BUNDLE).write_text(json.dumps(content, indent=2))
+
+
+def set_dial(path: Path, dial: float) -> None:
+    """Record in the bundle at `path` where `recommend` turns the dial to unless told otherwise."""
+    content = json.loads((path / _BUNDLE).read_text())
+    del content["digest"]
+    content["dial"] = dial
+    content["digest"] = _digest_of(content)
+    with whole_file(path / _BUNDLE) as building:
+        building.write_text(json.dumps(content, indent=2))
 
 
 def _shards(model: UserModel) -> Iterator[tuple[str, dict[str, torch.Tensor]]]:
@@ -181,6 +201,8 @@ def _read(path: Path, content: dict[str, Any]) -> Bundle:
         vocabularies=content["vocabularies"],
         item_ids=pq.read_table(path / _ITEMS)[Column.ITEM_ID].to_pylist(),
         fingerprint=_digest_of({name: content[name] for name in ("shards", "scaler")})[:16],
+        advantage=load_file(path / _ADVANTAGE) if _ADVANTAGE in content.get("files", {}) else {},
+        dial=float(content.get("dial", 0.0)),
     )
 
 

@@ -17,12 +17,14 @@ from recsys.bundle_fit import catalogue_for, check_fit, check_unseen
 from recsys.data.cut_features import CutScaler
 from recsys.data.cut_tables import CutTable
 from recsys.data.tables import FeatureTables, Items
+from recsys.evaluation.dial import advantage_of
 from recsys.evaluation.scoring import ScoredUsers, item_vectors, score_users
-from recsys.evaluation.views import seen_and_targets, top_ranked
+from recsys.evaluation.views import category_of, seen_and_targets, top_ranked
 from recsys.metrics.ragged import Ragged
 from recsys.nn.value_heads import ValueHeadsConfig
+from recsys.policy.advantage import Advantage
 from recsys.policy.slates import PolicyConfig, Slates, draw_slates
-from recsys.schema import Column, Recommendation
+from recsys.schema import Column, InputError, Recommendation
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,15 @@ def recommend(
         seen=seen_and_targets(tables, table)[0] if tables.metadata["filter_seen"] else None,
     )
     occasion = table.cut if shown_at is None else shown_at
+    advantage, event_types = advantage_of(bundle), tables.metadata["event_types"]
+    dial = bundle.dial if policy.dial is None else policy.dial
+    check_dial(dial, advantage)
+    weight_U = (
+        advantage.user_weights(tables.histories, table.user_index, table.cut, event_types=event_types)
+        if advantage is not None and dial > 0
+        else None
+    )
+    category_V = category_of(tables, items)
     parts: dict[str, list[np.ndarray]] = {}
     drawn: list[Slates] = []
     for chunk in score_users(
@@ -86,9 +97,17 @@ def recommend(
         progress="recommending" if progress else None,
     ):
         score_BV, user_index_B = candidates.scores(chunk), table.user_index[chunk.rows]
+        if advantage is not None and weight_U is not None:
+            score_BV = advantage.scores(score_BV, weight_U[chunk.rows], dial=dial)
         # Before anything is ranked: this also refuses scores that are not numbers.
         drawn.append(
-            draw_slates(scores_BV=score_BV, user_index_B=user_index_B, config=policy, occasion=occasion)
+            draw_slates(
+                scores_BV=score_BV,
+                user_index_B=user_index_B,
+                config=policy,
+                occasion=occasion,
+                category_V=category_V,
+            )
         )
         for name, part in _chunk_parts(chunk, score_BV, candidates.known_V, top_k).items():
             parts.setdefault(name, []).append(part)
@@ -108,6 +127,15 @@ def recommend(
         items=items,
         heads=heads.config if heads is not None else None,
     )
+
+
+def check_dial(dial: float, advantage: Advantage | None) -> None:
+    """InputError for a dial that a bundle without a critic cannot turn."""
+    if dial > 0 and advantage is None:
+        raise InputError(
+            f"policy.dial={dial:g} needs a critic, which this bundle has not; train it anew on a longer "
+            "log, or set policy.dial=0"
+        )
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -125,6 +126,8 @@ def main(cfg: Any) -> None:
     )
     tables = FeatureTables(tables_dir=tables_dir, cache_dir=settings.cache_dir)
     bundle = load_bundle(bundle_folder(Path(settings.models_dir) / cfg.dataset.name, settings.bundle))
+    if policy.dial is None:
+        policy = dataclasses.replace(policy, dial=bundle.dial)
     at = settings.at or latest_cut(tables)
     shown_at = occasion(settings.shown_at, tables, at)
     found = recommend(

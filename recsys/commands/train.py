@@ -13,11 +13,13 @@ from recsys.settings import check_arguments, check_range, read_own, read_setting
 
 if TYPE_CHECKING:  # imported where they are used: --help and errors of settings need no torch
     from pytorch_lightning import Trainer
+    from torch import Tensor
 
     from recsys.build import ModelSettings
     from recsys.data.samples import TrainingSamples
     from recsys.data.tables import FeatureTables
     from recsys.nn.user_model import UserModel
+    from recsys.policy.advantage import CriticConfig
     from recsys.warm_start import Start
 
 
@@ -66,6 +68,7 @@ def main(cfg: Any) -> Any:
     from recsys.parallel.resume import go_on
     from recsys.parallel.start import start_from
     from recsys.parallel.strategy import whole_model
+    from recsys.policy.dial import DialConfig
     from recsys.promotion import check_name
     from recsys.repeat_fit import fit_repeats
     from recsys.sweep import sweep_result
@@ -77,6 +80,7 @@ def main(cfg: Any) -> Any:
     data = read_settings(DataSettings, settings["data"], where="data")
     sample_config, plan = data.samples, data.plan
     objective = read_settings(ObjectiveConfig, settings["objective"], where="objective")
+    dial = read_settings(DialConfig, settings["dial"], where="dial")
     read_own(TrainSettings, settings)
     trainer_settings = settings["trainer"] | allotted(settings["trainer"])
     check_arguments(pl.Trainer.__init__, trainer_settings, where="trainer")
@@ -151,12 +155,18 @@ def main(cfg: Any) -> Any:
         settings=settings,
         vocabularies=vocabularies,
         item_ids=item_ids,
+        advantage=_advantage(tables, cut, dial.critic) if trainer.is_global_zero else {},
     )
     save_bundle(bundle, bundle_dir, writes=trainer.is_global_zero)
     if not trainer.is_global_zero:
         return None
     evaluate_and_report(
-        bundle_dir=bundle_dir, tables=tables, split=cfg.fit_until, output=Path(cfg.output_dir)
+        bundle_dir=bundle_dir,
+        tables=tables,
+        split=cfg.fit_until,
+        output=Path(cfg.output_dir),
+        dial=dial,
+        sets_dial=True,
     )
     return sweep_result(Path(cfg.output_dir) / "metrics.json", cfg.returns)
 
@@ -187,6 +197,28 @@ def _started_model(
     if model.value_heads is not None:
         start_value_heads(model.value_heads, samples.cuts, scaler=samples.scaler)
     return model
+
+
+def _advantage(tables: FeatureTables, cut: int, critic: CriticConfig) -> dict[str, Tensor]:
+    """Arrays of the critic of all events up to the cut; none where there is no time, or too short a log."""
+    import torch
+
+    from recsys.policy.advantage import fit_advantage
+
+    if not (tables.is_time_split and tables.metadata["has_time"]):
+        return {}
+    try:
+        found = fit_advantage(
+            tables.histories,
+            num_items=tables.num_items,
+            until=cut,
+            event_types=tables.metadata["event_types"],
+            config=critic,
+        )
+    except InputError as error:
+        print(f"the dial has no critic: {error}")
+        return {}
+    return {name: torch.from_numpy(array) for name, array in found.arrays().items()}
 
 
 def _fill_neighbours(model: UserModel, samples: TrainingSamples, *, strength: float) -> None:
