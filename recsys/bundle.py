@@ -6,6 +6,7 @@
                           and of itself
   weights-*.safetensors   dense weights, and the id table in item_index order, a million rows a file
   items.parquet           item_index -> item_id
+  advantage.safetensors   what items do to users' futures (`recsys.policy.advantage`), where it was learned
   MODEL_CARD.md
 """
 
@@ -26,7 +27,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from safetensors.torch import save as to_bytes
 
-from recsys.disk import whole_folder
+from recsys.disk import whole_file, whole_folder
 from recsys.nn.item_tower import ItemTowerConfig
 from recsys.nn.user_model import UserModel, UserModelConfig
 from recsys.nn.value_heads import ValueHeadsConfig
@@ -36,6 +37,7 @@ from recsys.valuation.calibration import ValueCalibration
 FORMAT = 4
 CHAMPION = "champion"  # the link to the bundle that serves
 _BUNDLE, _ITEMS, _CARD = "bundle.json", "items.parquet", "MODEL_CARD.md"
+_ADVANTAGE = "advantage.safetensors"
 _ID_TABLE, _ITEM_BIAS = "item_tower.lookup.weight", "item_bias.weight"
 _SAYS = ("shards", "scaler", "value_calibration")  # what decides the answers
 _ROWS_PER_SHARD = 1_000_000
@@ -54,7 +56,8 @@ class Bundle:
     """scaler: mean and std of the cut features; trained_on: dataset, table version, split hash, fit_until and
     its cut, learned_until (the latest cut it or a bundle it started from has learned up to, Unix seconds);
     vocabularies: size and hash of each one; item_ids: by item_index; calibration: of the value heads, None
-    without them and in bundles from before it."""
+    without them and in bundles from before it; advantage: arrays of the critic, empty where there is none;
+    dial: where `recommend` turns it to unless told otherwise."""
 
     model: UserModel
     scaler: dict[str, list[float]]
@@ -64,6 +67,8 @@ class Bundle:
     item_ids: list[str]
     fingerprint: str = ""
     calibration: ValueCalibration | None = None
+    advantage: dict[str, torch.Tensor] = dataclasses.field(default_factory=dict)
+    dial: float = 0.0
 
     @property
     def output_dir(self) -> Path:
@@ -98,13 +103,28 @@ def save_bundle(bundle: Bundle, path: Path, *, writes: bool = True) -> None:
             "settings": bundle.settings,
             "vocabularies": bundle.vocabularies,
             "shards": digests,
+            "dial": bundle.dial,
         }
         if bundle.calibration is not None:
             content["value_calibration"] = bundle.calibration.as_dict()
         (building / _CARD).write_text(_model_card(bundle))
-        content["files"] = {name: _digest(building / name) for name in (_ITEMS, _CARD)}
+        files = [_ITEMS, _CARD]
+        if bundle.advantage:
+            (building / _ADVANTAGE).write_bytes(to_bytes(bundle.advantage))
+            files.append(_ADVANTAGE)
+        content["files"] = {name: _digest(building / name) for name in files}
         content["digest"] = _digest_of(content)
         (building / _BUNDLE).write_text(json.dumps(content, indent=2))
+
+
+def set_dial(path: Path, dial: float) -> None:
+    """Record in the bundle at `path` where `recommend` turns the dial to unless told otherwise."""
+    content = json.loads((path / _BUNDLE).read_text())
+    del content["digest"]
+    content["dial"] = dial
+    content["digest"] = _digest_of(content)
+    with whole_file(path / _BUNDLE) as building:
+        building.write_text(json.dumps(content, indent=2))
 
 
 def _shards(model: UserModel) -> Iterator[tuple[str, dict[str, torch.Tensor]]]:
@@ -190,6 +210,8 @@ def _read(path: Path, content: dict[str, Any]) -> Bundle:
         item_ids=pq.read_table(path / _ITEMS)[Column.ITEM_ID].to_pylist(),
         fingerprint=_digest_of({name: content[name] for name in _SAYS if name in content})[:16],
         calibration=ValueCalibration.from_dict(calibration) if calibration else None,
+        advantage=load_file(path / _ADVANTAGE) if _ADVANTAGE in content.get("files", {}) else {},
+        dial=float(content.get("dial", 0.0)),
     )
 
 

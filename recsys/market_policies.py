@@ -84,6 +84,7 @@ class Drawn:
                 user_index_B=scene.user_B[row_B] + 1,
                 config=self.config,
                 occasion=slate_timestamp(scene.day),
+                category_V=1 + scene.items.topic_V,
             )
             item_BK[row_B], score_BK[row_B] = drawn.item_BK, drawn.score_BK
             propensity_BK[row_B] = drawn.propensity_BK

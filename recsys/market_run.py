@@ -7,6 +7,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from recsys.market_log import STATE, MarketLog
 from recsys.market_policies import DRAWN, REFERENCE, Drawn, PolicyParts, make_policies
 from recsys.metrics.interval import mean_intervals
@@ -19,6 +22,7 @@ from recsys.simulator.truth import Ledger
 from recsys.simulator.world import WorldConfig
 
 RETENTION_DAYS = (30, 90, 180)
+VALUES = "values.parquet"  # true value of every user, a column a policy
 LOG = "log"  # folder of the policy that is logged
 
 
@@ -69,8 +73,12 @@ class Simulation:
             )
 
     def run(self, folder: Path, *, on_day: Callable[[str], None]) -> dict[str, Any]:
-        """Write the log that is asked for into the folder; returns the content of truth.json."""
+        """Write each user's value and the log that is asked for into the folder; returns what truth.json
+        says.
+        """
         ledgers = {name: self._run(name, policy, folder, on_day) for name, policy in self.policies.items()}
+        per_user = {name: ledger.value_U for name, ledger in ledgers.items()}
+        pq.write_table(pa.table(per_user), folder / VALUES)
         return {
             "world": asdict(self._world),
             "settings": asdict(self.settings),

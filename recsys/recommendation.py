@@ -17,12 +17,14 @@ from recsys.bundle_fit import catalogue_for, check_fit, check_unseen
 from recsys.data.cut_features import CutScaler
 from recsys.data.cut_tables import CutTable
 from recsys.data.tables import FeatureTables, Items
+from recsys.evaluation.dial import advantage_of
 from recsys.evaluation.scoring import ScoredUsers, item_vectors, score_users
-from recsys.evaluation.views import seen_and_targets, top_ranked
+from recsys.evaluation.views import category_of, seen_and_targets, top_ranked
 from recsys.metrics.ragged import Ragged
 from recsys.nn.value_heads import ValueHeadsConfig
+from recsys.policy.advantage import Advantage
 from recsys.policy.slates import PolicyConfig, Slates, draw_slates
-from recsys.schema import Column, Recommendation
+from recsys.schema import Column, InputError, Recommendation
 from recsys.valuation.law import INTERVAL, NUM_DRAWS
 
 CHUNK_USERS = 8192
@@ -86,6 +88,18 @@ class Recommender:
         self.num_users = len(self._table.user_index)
         self.num_chunks = -(-(self.num_users + 1) // chunk_users)
         self._size = -(-(self.num_users + 1) // self.num_chunks)
+        self._category_V = category_of(tables, self.items)
+        self.dial = bundle.dial if policy.dial is None else policy.dial
+        self._advantage = advantage_of(bundle) if self.dial > 0 else None
+        check_dial(self.dial, self._advantage)
+        self._weight_U = np.ones(self.num_users + 1, np.float32)  # the last one is anyone's
+        if self._advantage is not None:
+            self._weight_U[:-1] = self._advantage.user_weights(
+                tables.histories,
+                self._table.user_index,
+                self._table.cut,
+                event_types=tables.metadata["event_types"],
+            )
 
     def chunk(self, number: int, *, progress: str | None = None) -> Recommendations:
         """The answer to the users of one chunk; the last one ends with `anyone`."""
@@ -113,6 +127,9 @@ class Recommender:
             progress=progress,
         ):
             score_BV, user_index_B = candidates.scores(chunk), table.user_index[chunk.rows]
+            if self._advantage is not None:
+                weight_B = self._weight_U[np.minimum(start + chunk.rows, self.num_users)]
+                score_BV = self._advantage.scores(score_BV, weight_B, dial=self.dial)
             # Before anything is ranked: this also refuses scores that are not numbers.
             drawn.append(
                 draw_slates(
@@ -120,6 +137,7 @@ class Recommender:
                     user_index_B=user_index_B,
                     config=self.policy,
                     occasion=self.occasion,
+                    category_V=self._category_V,
                 )
             )
             for name, part in _chunk_parts(chunk, score_BV, candidates.known_V, self.top_k).items():
@@ -145,6 +163,15 @@ class Recommender:
     def item_vectors(self) -> np.ndarray:
         """float32 unit vectors (V, S), padding and items first seen after the cut among them."""
         return item_vectors(self.model, self._catalogue)
+
+
+def check_dial(dial: float, advantage: Advantage | None) -> None:
+    """InputError for a dial that a bundle without a critic cannot turn."""
+    if dial > 0 and advantage is None:
+        raise InputError(
+            f"policy.dial={dial:g} needs a critic, which this bundle has not; train it anew on a longer "
+            "log, or set policy.dial=0"
+        )
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from recsys.bundle import FORMAT, Bundle, load_bundle, save_bundle
+from recsys.bundle import FORMAT, Bundle, load_bundle, save_bundle, set_dial
 from recsys.schema import InputError
 from recsys.warm_start import warm_start
 from tests.nn.small_model import catalogue, histories, small_model
@@ -215,3 +215,19 @@ def test_a_warm_start_from_another_architecture_is_refused() -> None:
         warm_start(small_model(score_width=4), bundle().model.state_dict())
     with pytest.raises(InputError, match="the model there differs"):
         warm_start(small_model(num_blocks=1), bundle().model.state_dict())
+
+
+def test_the_critic_and_the_dial_come_back(tmp_path: Path) -> None:
+    item_V = torch.tensor([0.0, 0.5, -0.25])
+    save_bundle(dataclasses.replace(bundle(), advantage={"item_V": item_V}), tmp_path / "demo")
+    found = load_bundle(tmp_path / "demo")
+    assert torch.equal(found.advantage["item_V"], item_V)
+    assert found.dial == 0.0
+    set_dial(tmp_path / "demo", 0.5)
+    turned = load_bundle(tmp_path / "demo")
+    assert turned.dial == 0.5
+    assert turned.fingerprint == found.fingerprint
+
+
+def test_a_bundle_without_a_critic_has_none(saved: Path) -> None:
+    assert load_bundle(saved).advantage == {}

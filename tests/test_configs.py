@@ -22,6 +22,7 @@ from recsys.market_run import SimulateSettings
 from recsys.module import ObjectiveConfig
 from recsys.parallel.cluster import allotted
 from recsys.parallel.planner.cluster import Cluster
+from recsys.policy.dial import DialConfig
 from recsys.policy.slates import PolicyConfig
 from recsys.promotion import PromotionRules
 from recsys.settings import check_arguments, read_own, read_settings
@@ -38,6 +39,7 @@ USED_BY = {  # the command through which a group is composed
     "callbacks": "train",
     "cluster": "plan",
     "data": "train",
+    "dial": "train",
     "dataset": "spark_jobs",
     "experiment": "train",
     "logger": "train",
@@ -52,6 +54,7 @@ USED_BY = {  # the command through which a group is composed
 }
 SETTINGS = {
     "cluster": Cluster,
+    "dial": DialConfig,
     "model": ModelSettings,
     "objective": ObjectiveConfig,
     "policy": PolicyConfig,

@@ -7,20 +7,33 @@ import datetime
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from recsys.disk import whole_file
 from recsys.entry import hydra_command
-from recsys.settings import read_own
+from recsys.settings import read_own, read_settings
+
+if TYPE_CHECKING:
+    from recsys.policy.dial import DialConfig
 
 
-def evaluate_and_report(*, bundle_dir: Path, tables: Any, split: str, output: Path | None) -> None:
+def evaluate_and_report(
+    *,
+    bundle_dir: Path,
+    tables: Any,
+    split: str,
+    output: Path | None,
+    dial: DialConfig,
+    sets_dial: bool = False,
+) -> None:
     """Evaluate, write both files, and print the short table and where the report is.
 
-    `output` None: the folder of the run that trained the bundle.
+    `output` None: the folder of the run that trained the bundle. `sets_dial`: record the front's default dial
+    in the bundle, which has not served yet.
     """
-    from recsys.bundle import load_bundle
+    from recsys.bundle import load_bundle, set_dial
     from recsys.evaluation import evaluate_bundle
+    from recsys.evaluation.dial import dial_front, front_lines
     from recsys.evaluation.examples import example_users
     from recsys.report.compare import standings
     from recsys.report.content import Report
@@ -30,6 +43,9 @@ def evaluate_and_report(*, bundle_dir: Path, tables: Any, split: str, output: Pa
     bundle = load_bundle(bundle_dir)
     output = output or bundle.output_dir
     evaluation = evaluate_bundle(bundle=bundle, tables=tables, split=split)
+    turned = dial_front(bundle=bundle, tables=tables, split=split, config=dial)
+    if sets_dial:
+        set_dial(bundle_dir, turned["default"])
     content = {
         "figures": evaluation.figures,
         "protocol": evaluation.protocol,
@@ -39,6 +55,7 @@ def evaluate_and_report(*, bundle_dir: Path, tables: Any, split: str, output: Pa
         "deciles": evaluation.value.decile_tables,
         "pit_histograms": evaluation.value.pit_histograms,
         "cohort_curves": evaluation.value.cohort_curves,
+        "dial": turned,
     }
     with whole_file(output / "metrics.json") as building:
         building.write_text(json.dumps(content, indent=1))
@@ -68,6 +85,8 @@ def evaluate_and_report(*, bundle_dir: Path, tables: Any, split: str, output: Pa
     for note in evaluation.notes:
         print(note)
     for line in summary_lines(evaluation.figures, verdicts=evaluation.verdicts, currency=currency):
+        print(line)
+    for line in front_lines(turned):
         print(line)
     print(f"report: {(output / 'report.html').resolve()}", flush=True)
 
@@ -104,9 +123,11 @@ def main(cfg: Any) -> None:
 
     from recsys.bundle import bundle_folder
     from recsys.data.tables import FeatureTables, resolve_tables
+    from recsys.policy.dial import DialConfig
 
     given: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
     settings = read_own(EvaluateSettings, given)
+    dial = read_settings(DialConfig, given["dial"], where="dial")
     dataset = cfg.dataset.name
     tables_dir = resolve_tables(features_dir=settings.features_dir, dataset=dataset, version=settings.version)
     evaluate_and_report(
@@ -114,4 +135,5 @@ def main(cfg: Any) -> None:
         tables=FeatureTables(tables_dir=tables_dir, cache_dir=settings.cache_dir),
         split=settings.split,
         output=Path(settings.output_dir) if settings.output_dir else None,
+        dial=dial,
     )

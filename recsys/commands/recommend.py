@@ -156,6 +156,8 @@ def _recommend(cfg: Any) -> None:
     )
     tables = FeatureTables(tables_dir=tables_dir, cache_dir=settings.cache_dir)
     bundle = load_bundle(bundle_folder(Path(settings.models_dir) / cfg.dataset.name, settings.bundle))
+    if policy.dial is None:
+        policy = dataclasses.replace(policy, dial=bundle.dial)
     at = settings.at or latest_cut(tables)
     shown_at = occasion_of_all(settings.shown_at, tables, at)
     recommender = Recommender(
@@ -176,6 +178,7 @@ def _recommend(cfg: Any) -> None:
         "shown_at": shown_at,
         "top_k": settings.top_k,
         "policy": dataclasses.asdict(policy),
+        "dial": recommender.dial,
     }
     parts = Parts(output, settings=decisive, num_parts=recommender.num_chunks)
     _answer(recommender, parts, dataset=cfg.dataset.name, fingerprint=bundle.fingerprint)

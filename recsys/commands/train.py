@@ -13,6 +13,7 @@ from recsys.settings import check_arguments, check_range, read_own, read_setting
 
 if TYPE_CHECKING:  # imported where they are used: --help and errors of settings need no torch
     from pytorch_lightning import Trainer
+    from torch import Tensor
 
     from recsys.batch import Catalogue
     from recsys.build import ModelSettings
@@ -22,6 +23,8 @@ if TYPE_CHECKING:  # imported where they are used: --help and errors of settings
     from recsys.data.tables import FeatureTables
     from recsys.module import ObjectiveConfig, UserModule
     from recsys.nn.user_model import UserModel
+    from recsys.policy.advantage import CriticConfig
+    from recsys.policy.dial import DialConfig
     from recsys.warm_start import Start
 
 
@@ -54,6 +57,7 @@ class _Parts(NamedTuple):
     model: ModelSettings
     data: DataSettings
     objective: ObjectiveConfig
+    dial: DialConfig
     optimizer: Any  # these two are factories
     scheduler: Any
 
@@ -117,12 +121,24 @@ def _train(cfg: Any) -> Path | None:
     calibration = calibrated_heads(model, catalogue, samples, plan=parts.data.plan)
     item_ids = _item_ids(tables, cfg.fit_until)
     bundle = Bundle(
-        model=model.eval(), settings=settings, item_ids=item_ids, calibration=calibration, **meaning
+        model=model.eval(),
+        settings=settings,
+        item_ids=item_ids,
+        calibration=calibration,
+        advantage=_advantage(tables, samples.boundary, parts.dial.critic) if trainer.is_global_zero else {},
+        **meaning,
     )
     save_bundle(bundle, bundle_dir, writes=trainer.is_global_zero)
     if not trainer.is_global_zero:
         return None
-    evaluate_and_report(bundle_dir=bundle_dir, tables=tables, split=cfg.fit_until, output=output)
+    evaluate_and_report(
+        bundle_dir=bundle_dir,
+        tables=tables,
+        split=cfg.fit_until,
+        output=output,
+        dial=parts.dial,
+        sets_dial=True,
+    )
     return output / "metrics.json"
 
 
@@ -135,10 +151,12 @@ def _checked_parts(cfg: Any, settings: dict[str, Any]) -> _Parts:
     from recsys.data.datamodule import DataSettings
     from recsys.module import ObjectiveConfig
     from recsys.parallel.cluster import allotted
+    from recsys.policy.dial import DialConfig
 
     model = read_settings(ModelSettings, settings["model"], where="model")
     data = read_settings(DataSettings, settings["data"], where="data")
     objective = read_settings(ObjectiveConfig, settings["objective"], where="objective")
+    dial = read_settings(DialConfig, settings["dial"], where="dial")
     read_own(TrainSettings, settings)
     trainer = settings["trainer"] | allotted(settings["trainer"])
     check_arguments(pl.Trainer.__init__, trainer, where="trainer")
@@ -146,6 +164,7 @@ def _checked_parts(cfg: Any, settings: dict[str, Any]) -> _Parts:
         model=model,
         data=data,
         objective=objective,
+        dial=dial,
         optimizer=instantiate(cfg.optimizer, _convert_="all"),
         scheduler=instantiate(cfg.scheduler, _convert_="all"),
     )
@@ -256,6 +275,28 @@ def _started_model(
     if model.value_heads is not None:
         start_value_heads(model.value_heads, samples.cuts, scaler=samples.scaler)
     return model
+
+
+def _advantage(tables: FeatureTables, cut: int, critic: CriticConfig) -> dict[str, Tensor]:
+    """Arrays of the critic of all events up to the cut; none where there is no time, or too short a log."""
+    import torch
+
+    from recsys.policy.advantage import fit_advantage
+
+    if not (tables.is_time_split and tables.metadata["has_time"]):
+        return {}
+    try:
+        found = fit_advantage(
+            tables.histories,
+            num_items=tables.num_items,
+            until=cut,
+            event_types=tables.metadata["event_types"],
+            config=critic,
+        )
+    except InputError as error:
+        print(f"the dial has no critic: {error}")
+        return {}
+    return {name: torch.from_numpy(array) for name, array in found.arrays().items()}
 
 
 def _fill_neighbours(model: UserModel, samples: TrainingSamples, *, strength: float) -> None:

@@ -15,6 +15,7 @@ from recsys.metrics.ragged import Ragged
 from recsys.schema import SECONDS_PER_DAY
 
 MAX_RANK = 50
+_CATEGORY = "category"
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,12 @@ def ranking_views(tables: FeatureTables, table: CutTable, items: Items, *, known
         offsets = np.r_[0, np.cumsum(counts)]
         views.append(View(name, rows, Ragged(offsets, targets.values[mask]), candidate, hides_seen))
     return views
+
+
+def category_of(tables: FeatureTables, items: Items) -> np.ndarray | None:
+    """int (V + 1,), 0 where it is unknown: the item field `category`; None for a data set without one."""
+    names = [field["name"] for field in tables.metadata["item_fields"]]
+    return items.categorical[:, names.index(_CATEGORY)] if _CATEGORY in names else None
 
 
 def top_ranked(

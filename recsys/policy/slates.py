@@ -8,6 +8,9 @@ in slot k given the slots before has the propensity
 (R. L. Plackett, The Analysis of Permutations, 1975; R. D. Luce, Individual Choice Behavior, 1959). The
 deterministic policy shows the best-scored candidates in order, each with propensity 1.
 
+With `category_penalty` an item's score falls by it for every item of its category in the slots before:
+maximal marginal relevance (Carbonell & Goldstein 1998) with the category as the similarity.
+
 Legend: B users, V items (column 0 is padding), N candidates, K slots.
 """
 
@@ -36,7 +39,8 @@ class PolicyConfig:
     `temperature` divides the scores as they are handed in. `exploration_floor` is the share of each slot's
     probability that is spread evenly over the remaining candidates. `num_candidates` keeps that many
     best-scored items per user (None: all). `seed` chooses the draws: no part of the policy's identity,
-    but of each slate's.
+    but of each slate's. `dial` goes from accuracy (0) to long-term value; None: as far as the bundle says.
+    `category_penalty` is in the unit of the scores.
     """
 
     kind: str
@@ -45,6 +49,8 @@ class PolicyConfig:
     exploration_floor: float = 0.0
     num_candidates: int | None = None
     seed: int = 0
+    dial: float | None = None
+    category_penalty: float = 0.0
 
     def __post_init__(self) -> None:
         if self.kind not in (PLACKETT_LUCE, DETERMINISTIC):
@@ -52,6 +58,9 @@ class PolicyConfig:
         check_range("policy.slate_size", self.slate_size, least=1)
         check_range("policy.temperature", self.temperature, above=0)
         check_range("policy.exploration_floor", self.exploration_floor, least=0, most=1)
+        if self.dial is not None:
+            check_range("policy.dial", self.dial, least=0)
+        check_range("policy.category_penalty", self.category_penalty, least=0)
         check_range("policy.seed", self.seed, least=0, most=2**63 - 1)
         if self.is_deterministic and self.exploration_floor > 0:
             raise InputError(
@@ -73,6 +82,8 @@ class PolicyConfig:
         parts = [bundle_fingerprint, self.kind, self.slate_size, self.num_candidates]
         if not self.is_deterministic:
             parts += [float(self.temperature), float(self.exploration_floor)]
+        if self.dial or self.category_penalty:
+            parts += [float(self.dial or 0), float(self.category_penalty)]
         digest = hashlib.sha256(repr(parts).encode()).hexdigest()
         return f"{self.kind}-{digest[:12]}"
 
@@ -98,20 +109,29 @@ class Slates:
 
 
 def draw_slates(
-    *, scores_BV: np.ndarray, user_index_B: np.ndarray, config: PolicyConfig, occasion: int = 0
+    *,
+    scores_BV: np.ndarray,
+    user_index_B: np.ndarray,
+    config: PolicyConfig,
+    occasion: int = 0,
+    category_V: np.ndarray | None = None,
 ) -> Slates:
     """One slate for each user.
 
     `scores_BV` is floating point with -inf for every item that must not be shown, padding (column 0)
     included. The draws are keyed by (config.seed, occasion, user_index), so a slate does not depend on the
     batch it is drawn in; pass another `occasion` (a timestamp) each time a user comes back, or the same luck
-    returns too. Raises InputError where a score is nan or +inf.
+    returns too. `category_V` (integers, from 1; 0: none) is what `category_penalty` goes by. Raises
+    InputError where a score is nan or +inf, and where there is a penalty but no category.
     """
     assert scores_BV.shape[0] == len(user_index_B)
     _check_scores(scores_BV, user_index_B)
+    _check_categories(config, category_V)
     rows = max(1, _SCORES_PER_BLOCK // max(1, scores_BV.shape[1]))
     blocks = [
-        _draw_block(scores_BV[start : start + rows], user_index_B[start : start + rows], config, occasion)
+        _draw_block(
+            scores_BV[start : start + rows], user_index_B[start : start + rows], config, occasion, category_V
+        )
         for start in range(0, max(1, len(user_index_B)), rows)
     ]
     return Slates(
@@ -123,25 +143,38 @@ def draw_slates(
     )
 
 
-def slate_propensities(*, scores_BV: np.ndarray, item_BK: np.ndarray, config: PolicyConfig) -> np.ndarray:
+def slate_propensities(
+    *,
+    scores_BV: np.ndarray,
+    item_BK: np.ndarray,
+    config: PolicyConfig,
+    category_V: np.ndarray | None = None,
+) -> np.ndarray:
     """float64 (B, K): the propensity this policy gives to each item of given slates, given the slots before.
 
     0 where the policy would never show the item there; nan in empty slots (item 0) and after a 0 in its row.
     """
+    _check_categories(config, category_V)
     item_BN, score_BN = _top_candidates(scores_BV, config.num_candidates)
 
     def pick_given(slot: int, propensity_BN: np.ndarray) -> np.ndarray:
         found_BN = (item_BN == item_BK[:, slot, None]) & (item_BK[:, slot, None] != PAD)
         return np.where(found_BN.any(axis=1), found_BN.argmax(axis=1), -1)
 
-    _, propensity_BK = _fill_slots(score_BN, config, item_BK.shape[1], pick_given)
+    _, propensity_BK = _fill_slots(
+        score_BN, config, item_BK.shape[1], pick_given, _categories(config, category_V, item_BN)
+    )
     missing_BK = np.isnan(propensity_BK) & (item_BK != PAD)
     first_BK = missing_BK & (np.cumsum(missing_BK, axis=1) == 1)
     return np.where(first_BK, 0.0, propensity_BK)
 
 
 def _draw_block(
-    scores_BV: np.ndarray, user_index_B: np.ndarray, config: PolicyConfig, occasion: int
+    scores_BV: np.ndarray,
+    user_index_B: np.ndarray,
+    config: PolicyConfig,
+    occasion: int,
+    category_V: np.ndarray | None,
 ) -> Slates:
     item_BN, score_BN = _top_candidates(scores_BV, config.num_candidates)
     uniform_BK = _uniforms(config.seed, occasion, user_index_B, config.slate_size)
@@ -153,7 +186,9 @@ def _draw_block(
         target_B = np.minimum(uniform_BK[:, slot] * total_B, np.nextafter(total_B, 0))
         return np.where(total_B > 0, (cumulative_BN <= target_B[:, None]).sum(axis=1), -1)
 
-    pick_BK, propensity_BK = _fill_slots(score_BN, config, config.slate_size, pick_by_chance)
+    pick_BK, propensity_BK = _fill_slots(
+        score_BN, config, config.slate_size, pick_by_chance, _categories(config, category_V, item_BN)
+    )
     return Slates(
         item_BK=np.where(pick_BK >= 0, np.take_along_axis(item_BN, pick_BK, axis=1), PAD).astype(np.int32),
         score_BK=np.where(pick_BK >= 0, np.take_along_axis(score_BN, pick_BK, axis=1), np.nan).astype(
@@ -170,8 +205,10 @@ def _fill_slots(
     config: PolicyConfig,
     num_slots: int,
     pick: Callable[[int, np.ndarray], np.ndarray],
+    category_BN: np.ndarray | None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Walk the slots; `pick(slot, propensity_BN)` names each row's candidate, negative for none.
+    `category_BN`: None without a penalty.
 
     Returns the picks (-1 for none) and their propensities (nan for none), both (B, K). A row without a pick
     gets none in the slots after it either.
@@ -188,6 +225,10 @@ def _fill_slots(
         picked_B = (pick_B >= 0) & (propensity_B > 0)
         pick_BK[picked_B, slot] = pick_B[picked_B]
         propensity_BK[picked_B, slot] = propensity_B[picked_B]
+        if category_BN is not None:
+            picked_B1 = np.where(picked_B, category_BN[rows_B, pick_B], PAD)[:, None]
+            is_alike_BN = (category_BN == picked_B1) & (category_BN != PAD)
+            score_BN = score_BN - config.category_penalty * is_alike_BN
         remaining_BN[rows_B[picked_B], pick_B[picked_B]] = False
         remaining_BN[~picked_B] = False
     return pick_BK, propensity_BK
@@ -195,8 +236,9 @@ def _fill_slots(
 
 def _slot_propensities(score_BN: np.ndarray, remaining_BN: np.ndarray, config: PolicyConfig) -> np.ndarray:
     """float64 (B, N): each candidate's propensity in the next slot; rows sum to 1, or to 0 with none left."""
-    if config.is_deterministic:  # candidates come best first
-        return (remaining_BN & (np.cumsum(remaining_BN, axis=1) == 1)).astype(np.float64)
+    if config.is_deterministic:  # equal scores: the first, which has the lower index
+        best_B1 = np.where(remaining_BN, score_BN, -np.inf).argmax(axis=1)[:, None]
+        return ((np.arange(score_BN.shape[1]) == best_B1) & remaining_BN).astype(np.float64)
     logit_BN = np.where(remaining_BN, score_BN / config.temperature, -np.inf)
     best_B1 = logit_BN.max(axis=1, keepdims=True)
     weight_BN = np.exp(logit_BN - np.where(np.isfinite(best_B1), best_B1, 0.0))
@@ -220,6 +262,20 @@ def _top_candidates(scores_BV: np.ndarray, num_candidates: int | None) -> tuple[
     score_BN = np.take_along_axis(scores_BV, item_BN, axis=1).astype(np.float64)
     order_BN = np.argsort(-score_BN, axis=1, kind="stable")
     return np.take_along_axis(item_BN, order_BN, axis=1), np.take_along_axis(score_BN, order_BN, axis=1)
+
+
+def _check_categories(config: PolicyConfig, category_V: np.ndarray | None) -> None:
+    if config.category_penalty > 0 and category_V is None:
+        raise InputError(
+            f"policy.category_penalty={config.category_penalty} needs categories, which these items lack; "
+            "set it to 0"
+        )
+
+
+def _categories(
+    config: PolicyConfig, category_V: np.ndarray | None, item_BN: np.ndarray
+) -> np.ndarray | None:
+    return None if category_V is None or config.category_penalty == 0 else category_V[item_BN]
 
 
 def _uniforms(seed: int, occasion: int, user_index_B: np.ndarray, num_slots: int) -> np.ndarray:

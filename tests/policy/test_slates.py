@@ -225,3 +225,67 @@ def test_the_version_follows_the_probabilities_and_nothing_else() -> None:
 def test_the_config_files_hold_valid_settings(name: str) -> None:
     config = PolicyConfig(**OmegaConf.to_container(OmegaConf.load(CONF / f"{name}.yaml")))
     assert config.kind == name
+
+
+CATEGORY = np.array([0, 1, 1, 2, 0])  # of the items 1 to 4
+
+
+def test_each_item_of_a_category_costs_the_next_ones_the_penalty() -> None:
+    config = stochastic(slate_size=3, exploration_floor=0.0, temperature=1.0, category_penalty=0.8)
+    found = slate_propensities(
+        scores_BV=same_for_all(1), item_BK=np.array([[1, 2, 3]]), config=config, category_V=CATEGORY
+    )[0]
+    first = {item: math.exp(score) for item, score in enumerate(SCORES, 1)}
+    second = {2: math.exp(1.0 - 0.8), 3: math.exp(0.5), 4: math.exp(-1.0)}
+    third = {3: math.exp(0.5), 4: math.exp(-1.0)}
+    by_formula = [
+        first[1] / sum(first.values()),
+        second[2] / sum(second.values()),
+        third[3] / sum(third.values()),
+    ]
+    assert found == pytest.approx(by_formula, rel=1e-12)
+
+
+def test_propensities_sum_to_one_with_a_penalty_too() -> None:
+    slates = list(itertools.permutations((1, 2, 3, 4)))
+    config = stochastic(slate_size=4, category_penalty=0.8)
+    propensity_BK = slate_propensities(
+        scores_BV=same_for_all(24), item_BK=np.array(slates), config=config, category_V=CATEGORY
+    )
+    assert propensity_BK.prod(axis=1).sum() == pytest.approx(1.0, abs=1e-12)
+
+
+def test_what_is_drawn_with_a_penalty_carries_its_own_propensities() -> None:
+    config = stochastic(slate_size=3, category_penalty=0.8)
+    drawn = draw_slates(
+        scores_BV=same_for_all(50), user_index_B=np.arange(50), config=config, category_V=CATEGORY
+    )
+    again = slate_propensities(
+        scores_BV=same_for_all(50), item_BK=drawn.item_BK, config=config, category_V=CATEGORY
+    )
+    np.testing.assert_allclose(drawn.propensity_BK, again, rtol=1e-12)
+
+
+def test_a_deterministic_slate_with_a_penalty_mixes_categories() -> None:
+    """After item 1 item 2 of its category is worth 1.0 - 0.8 = 0.2, below item 3; item 4 has no category."""
+    config = PolicyConfig(kind="deterministic", slate_size=4, category_penalty=0.8)
+    drawn = draw_slates(
+        scores_BV=same_for_all(2), user_index_B=np.arange(2), config=config, category_V=CATEGORY
+    )
+    assert drawn.item_BK.tolist() == [[1, 3, 2, 4]] * 2
+    assert (drawn.propensity_BK == 1).all()
+
+
+def test_a_penalty_without_categories_is_refused() -> None:
+    with pytest.raises(InputError, match="category_penalty"):
+        draw_slates(
+            scores_BV=same_for_all(1), user_index_B=np.arange(1), config=stochastic(category_penalty=0.5)
+        )
+
+
+def test_dial_and_penalty_are_part_of_a_policys_name_where_they_are_on() -> None:
+    plain = stochastic().version(bundle_fingerprint="b")
+    assert stochastic(dial=0.0).version(bundle_fingerprint="b") == plain
+    others = {stochastic(dial=0.5), stochastic(category_penalty=0.5)}
+    names = {config.version(bundle_fingerprint="b") for config in others}
+    assert len(names | {plain}) == 3
