@@ -2,8 +2,8 @@
 
 Gini of the spend of the test cut's users over the longest horizon that earlier cuts were watched through, by
 boosted trees and by the value heads as training starts them, as labelled and over deals of the labels among
-all users of the training cuts. One deal may order users by chance, with either sign, so the mean over deals
-is what must be 0 within its interval. `--whole N` also trains the whole model on N deals, with the settings
+all users of the training cuts. One deal may order users by chance, with either sign (the features go
+together), so look at the mean over deals: a way from the outcome to the model would lift it above 0. `--whole N` also trains the whole model on N deals, with the settings
 of the demo (minutes each).
 """
 
