@@ -17,8 +17,12 @@ ROWS = (
     ("NDCG@10, new users", "ranking/cold_users/ndcg@10", "most_popular"),
     ("Gini of 90-day spend", "value/90d/gini", "past_spend"),
     ("Gini of 90-day spend", "value/90d/gini", "bg_nbd_gamma_gamma"),
+    ("Gini of 90-day spend", "value/90d/gini", "gbm"),
+    ("Decile error of 90-day spend", "value/90d/decile_mape", "gbm"),
     ("Total bias of 90-day spend", "value/90d/total_bias", "past_spend"),
+    ("Total bias of 90-day spend", "value/90d/total_bias", "gbm"),
     ("90-day retention AUC", "retention/90d/auc", "bg_nbd"),
+    ("90-day retention AUC", "retention/90d/auc", "gbm"),
 )
 NAMES = {
     "repeat_purchase": "repeat purchases",
@@ -27,13 +31,14 @@ NAMES = {
     "past_spend": "past spend",
     "bg_nbd_gamma_gamma": "BG/NBD + Gamma-Gamma",
     "bg_nbd": "BG/NBD",
+    "gbm": "GBM on RFM",
 }
 
 
 def cell(figure: dict[str, float], *, signed: bool = False, percent: bool = False) -> str:
     def shown(number: float, *, sign: bool = False) -> str:
         if percent:
-            return f"{100 * number:.1f}"
+            return f"{100 * number:+.1f}" if sign else f"{100 * number:.1f}"
         return f"{number:+.3f}" if sign else f"{number:.3f}"
 
     unit = " %" if percent else ""
@@ -42,7 +47,7 @@ def cell(figure: dict[str, float], *, signed: bool = False, percent: bool = Fals
 
 
 def table(metrics: dict[str, Any]) -> list[str]:
-    """Lines of Markdown; the difference of a bias says nothing and is left out."""
+    """Lines of Markdown; of biases, the difference of sizes; then what a perfect predictor would show."""
     figures, protocol = metrics["figures"], metrics["protocol"]
     cut = str(protocol["cut"])[:10]
     lines = [
@@ -50,11 +55,15 @@ def table(metrics: dict[str, Any]) -> list[str]:
         "|---|---|---|---|",
     ]
     for label, name, baseline in ROWS:
-        is_bias = "bias" in name
-        own, other = (cell(figures[f"{name}/{who}"], percent=is_bias) for who in ("aurm", baseline))
-        paired = "" if is_bias else cell(figures[f"{name}/aurm_minus_{baseline}"], signed=True)
+        percent = name.endswith(("bias", "mape"))
+        own, other = (cell(figures[f"{name}/{who}"], percent=percent) for who in ("aurm", baseline))
+        paired = cell(figures[f"{name}/aurm_minus_{baseline}"], signed=True, percent=percent)
         lines.append(f"| {label} | {own} | {NAMES[baseline]} {other} | {paired} |")
-    return lines
+    floors = [
+        f"{words} {cell(figures[f'value/90d/{metric}/floor'], percent=True)}"
+        for words, metric in (("a decile error of", "decile_mape"), ("a bias of", "total_bias"))
+    ]
+    return [*lines, "", f"A perfect predictor would show {' and '.join(floors)} over these 90 days."]
 
 
 def main() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -107,6 +108,7 @@ def test_a_pending_job_has_no_log_and_a_cancelled_one_says_so(
     wait_for_line(place, f"train-{first}")
     assert box.job(second)["JobState"] == "PENDING"
     assert not (place / f"train-{second}.out").exists()
+    time.sleep(1.5)  # it is told in whole seconds
     box.slurm("scancel", first)
     box.wait(first, seconds=30)
     wait_for_line(place, f"train-{second}")
