@@ -29,16 +29,16 @@ from recsys.schema import SECONDS_PER_DAY
 from recsys.valuation.calibration import ValueCalibration, no_calibration
 from recsys.valuation.decay import Decay
 from recsys.valuation.heads import value_parameters
-from recsys.valuation.law import ValueParameters, coverage, increment_cdf, spend_draws
+from recsys.valuation.law import ValueParameters, coverage, increment_cdf
 from recsys.valuation.maps import MonotoneMap, fit_map
 
 _MAX_QUERIES = 200_000
 _MAX_USERS = 20_000  # of a cut, for the level
 _MIN_CUTS = 4  # a horizon that fewer cuts watched to its end is extrapolated
 _NUM_CUTS = 4  # of the latest ones that watched a horizon to its end, to calibrate it
-_SPREADS = np.geomspace(0.4, 2.5, 43)
+_SPREADS = np.geomspace(0.4, 2.5, 22)
 _DEPENDENCES = np.linspace(0.0, 0.95, 20)
-_MAX_PATHS = 4_000  # records whose draws are looked at for the dependence
+_MAX_PATHS = 2_000  # records whose draws are looked at for the dependence
 _MAX_LEVEL = 3.0  # a level that is off by more is not believed
 
 
@@ -211,6 +211,10 @@ def _fit_spend(found: ValueCalibration, records: CutRecords, level: Level) -> Va
     )
     found = dataclasses.replace(found, spread=_spreads(found, records))
     found = dataclasses.replace(found, dependence=_dependence(found, records))
+    beyond = _spread_beyond(found, records)
+    found = dataclasses.replace(
+        found, spread=(*found.spread[:num_learned], *(beyond,) * (num_horizons - num_learned))
+    )
     total_H = level.expected_H * np.where(np.isfinite(level.ratio_H), level.ratio_H, 1.0)
     told_H = found(level.said).mean_UH.sum(axis=0)
     level_H = np.clip(total_H / np.maximum(told_H, 1e-12), 1 / _MAX_LEVEL, _MAX_LEVEL)
@@ -254,7 +258,7 @@ def _of(parameters: ValueParameters, at_K: np.ndarray) -> ValueParameters:
 
 
 def _spreads(found: ValueCalibration, records: CutRecords) -> tuple[float, ...]:
-    """Of each learned increment by itself; those beyond take the last one's."""
+    """Of each learned increment by itself; those beyond take the last one's for now."""
     spreads = []
     for h in range(found.num_learned):
         at_K = records.latest(records.observed_KH[:, h])
@@ -271,14 +275,43 @@ def _spreads(found: ValueCalibration, records: CutRecords) -> tuple[float, ...]:
 def _dependence(found: ValueCalibration, records: CutRecords) -> float:
     """At which the sum of all learned increments is covered."""
     last = found.num_learned - 1
+    covers = [
+        _covered(dataclasses.replace(found, dependence=float(dependence)), records, last)
+        for dependence in _DEPENDENCES
+    ]
+    return _nearest(covers, _DEPENDENCES, default=0.0)
+
+
+def _spread_beyond(found: ValueCalibration, records: CutRecords) -> float:
+    """Of increments that were not learned: the one at which the last learned one, carried on from those
+    before it as if it were not, is covered. With one learned increment there is none to try it on.
+    """
+    last = found.num_learned - 1
+    if not 0 < last < len(found.spread) - 1:
+        return found.spread[last]
+    at_K = records.latest(records.observed_KH[:, last])
+    before = found(_of(records.said, at_K)).mean_UH[:, :last].sum()
+    ratio = records.spend_KH[at_K, last].sum() / max(before, 1e-12)
+    practice = dataclasses.replace(
+        found,
+        num_learned=last,
+        spend_ratio=(*found.spend_ratio[:last], float(ratio), *found.spend_ratio[last + 1 :]),
+    )
+
+    def covered(spread: float) -> float:
+        tried = (*found.spread[:last], spread, *found.spread[last + 1 :])
+        return _covered(dataclasses.replace(practice, spread=tried), records, last)
+
+    return _nearest([covered(float(spread)) for spread in _SPREADS], _SPREADS, default=found.spread[last])
+
+
+def _covered(found: ValueCalibration, records: CutRecords, last: int) -> float:
+    """Coverage of the sum of increments up to `last`, at the latest cuts that watched it to its end."""
     at_K = np.flatnonzero(records.latest(records.observed_KH[:, last]))
     at_K = at_K[:: max(1, -(-len(at_K) // _MAX_PATHS))]
-    told, spend_K = found(_of(records.said, at_K)), records.spend_KH[at_K, : last + 1].sum(1)[:, None]
-    covers = []
-    for dependence in _DEPENDENCES:
-        draws_KS = spend_draws(told, at_K, dependence=float(dependence))[:, last]
-        covers.append(coverage((draws_KS < spend_K).mean(1), (draws_KS <= spend_K).mean(1)))
-    return _nearest(covers, _DEPENDENCES, default=0.0)
+    spend_K = records.spend_KH[at_K, : last + 1].sum(1)[:, None]
+    draws_KS = found.draws(found(_of(records.said, at_K)), at_K)[:, last]
+    return coverage((draws_KS < spend_K).mean(1), (draws_KS <= spend_K).mean(1))
 
 
 def _nearest(covers: list[float], values: np.ndarray, *, default: float) -> float:
