@@ -68,8 +68,8 @@ class CutRecords:
 class Level:
     """Money of the population at the boundary, by its own past and the decay: float64 (H,) of increments.
 
-    expected: by the decay alone, up to a factor; ratio: what came / what the decay expected of the latest
-    cuts that watched the increment, nan where none did. said: what the heads say of each user there;
+    expected: by the decay alone, up to a factor; ratio: what came / what a decay fitted there expected, the
+    median of the latest cuts that watched the increment, nan where none did. said: what the heads say there;
     source: the model of the decay.
     """
 
@@ -124,29 +124,38 @@ def population_level(model: UserModel, samples: TrainingSamples) -> Level:
     now = tables.at_cut(split=samples.fit_until).thinned(_MAX_USERS)
     known = interactions_until(tables, now)
     decay = Decay(known)
-    came_CH, expected_CH = [], []
-    for table in training_cuts(tables, fit_until=samples.fit_until, boundary=boundary):
-        table, watched_days = table.thinned(_MAX_USERS), (boundary - table.cut) / SECONDS_PER_DAY
-        spend_H = np.diff(np.nansum(table.spend, axis=0), prepend=0.0)
-        came_CH.append(np.where(np.asarray(horizons) <= watched_days + 1e-6, spend_H, np.nan))
-        expected_CH.append(decay.increments(interactions_until(tables, table), horizons))
+    cuts = training_cuts(tables, fit_until=samples.fit_until, boundary=boundary)
+    ratio_CH = np.full((len(cuts), len(horizons)), np.nan)
+    for c, watched_H in enumerate(_latest_watched(cuts, horizons, boundary)):
+        if watched_H.any():
+            ratio_CH[c] = np.where(watched_H, _came_of_expected(samples, cuts[c], decay.source), np.nan)
+    found_CH = ratio_CH[np.isfinite(ratio_CH).any(1)]
     return Level(
         expected_H=decay.increments(known, horizons),
-        ratio_H=_latest_ratio(np.array(came_CH), np.array(expected_CH)),
+        ratio_H=np.nanmedian(found_CH, axis=0) if len(found_CH) else np.full(len(horizons), np.nan),
         hazard_J=decay.hazards(known, heads.config.bin_ends_days),
         said=_said_at(model, samples, now),
         source=decay.source,
     )
 
 
-def _latest_ratio(came_CH: np.ndarray, expected_CH: np.ndarray) -> np.ndarray:
-    """Sum / sum over the latest cuts, the last rows, where what came is known."""
-    ratio_H = np.full(came_CH.shape[1], np.nan)
-    for h, came_C in enumerate(came_CH.T):
-        at = np.flatnonzero(np.isfinite(came_C))[-_NUM_CUTS:]
-        if len(at) and came_C[at].sum() > 0:
-            ratio_H[h] = came_C[at].sum() / expected_CH[at, h].sum()
-    return ratio_H
+def _latest_watched(cuts: list[CutTable], horizons_days: Sequence[int], boundary: int) -> np.ndarray:
+    """bool (C, H): the latest cuts that were watched through each horizon."""
+    watched_days_C1 = (boundary - np.array([[table.cut] for table in cuts])) / SECONDS_PER_DAY
+    watched_CH: np.ndarray = np.asarray(horizons_days) <= watched_days_C1 + 1e-6
+    later_CH = np.cumsum(watched_CH[::-1], axis=0)[::-1]  # this one included
+    return watched_CH & (later_CH <= _NUM_CUTS)
+
+
+def _came_of_expected(samples: TrainingSamples, table: CutTable, source: str) -> np.ndarray:
+    """(H,): what came in each increment / what a decay fitted at the cut, as one would have then, expects of
+    it; nan where another model was all that could be fitted, or nothing came.
+    """
+    table = table.thinned(_MAX_USERS)
+    known = interactions_until(samples.tables, table)
+    decay, came_H = Decay(known), np.diff(np.nansum(table.spend, axis=0), prepend=0.0)
+    ratio_H = came_H / decay.increments(known, samples.tables.horizons_days)
+    return np.where((ratio_H > 0) & (decay.source == source), ratio_H, np.nan)
 
 
 @torch.no_grad()
@@ -215,9 +224,10 @@ def _fit_spend(found: ValueCalibration, records: CutRecords, level: Level) -> Va
     found = dataclasses.replace(
         found, spread=(*found.spread[:num_learned], *(beyond,) * (num_horizons - num_learned))
     )
-    total_H = level.expected_H * np.where(np.isfinite(level.ratio_H), level.ratio_H, 1.0)
+    total_H = level.expected_H * level.ratio_H
     told_H = found(level.said).mean_UH.sum(axis=0)
     level_H = np.clip(total_H / np.maximum(told_H, 1e-12), 1 / _MAX_LEVEL, _MAX_LEVEL)
+    level_H = np.where(np.isfinite(level_H), level_H, 1.0)
     return dataclasses.replace(
         found,
         level=(*level_H[:num_learned].tolist(), *(1.0,) * (num_horizons - num_learned)),
