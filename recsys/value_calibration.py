@@ -29,16 +29,16 @@ from recsys.schema import SECONDS_PER_DAY
 from recsys.valuation.calibration import ValueCalibration, no_calibration
 from recsys.valuation.decay import Decay
 from recsys.valuation.heads import value_parameters
-from recsys.valuation.law import ValueParameters, coverage, increment_cdf, spend_draws
+from recsys.valuation.law import ValueParameters, coverage, increment_cdf
 from recsys.valuation.maps import MonotoneMap, fit_map
 
 _MAX_QUERIES = 200_000
 _MAX_USERS = 20_000  # of a cut, for the level
 _MIN_CUTS = 4  # a horizon that fewer cuts watched to its end is extrapolated
 _NUM_CUTS = 4  # of the latest ones that watched a horizon to its end, to calibrate it
-_SPREADS = np.geomspace(0.4, 2.5, 43)
+_SPREADS = np.geomspace(0.4, 2.5, 22)
 _DEPENDENCES = np.linspace(0.0, 0.95, 20)
-_MAX_PATHS = 4_000  # records whose draws are looked at for the dependence
+_MAX_PATHS = 2_000  # records whose draws are looked at for the dependence
 _MAX_LEVEL = 3.0  # a level that is off by more is not believed
 
 
@@ -68,8 +68,8 @@ class CutRecords:
 class Level:
     """Money of the population at the boundary, by its own past and the decay: float64 (H,) of increments.
 
-    expected: by the decay alone, up to a factor; ratio: what came / what the decay expected of the latest
-    cuts that watched the increment, nan where none did. said: what the heads say of each user there;
+    expected: by the decay alone, up to a factor; ratio: what came / what a decay fitted there expected, the
+    median of the latest cuts that watched the increment, nan where none did. said: what the heads say there;
     source: the model of the decay.
     """
 
@@ -124,29 +124,38 @@ def population_level(model: UserModel, samples: TrainingSamples) -> Level:
     now = tables.at_cut(split=samples.fit_until).thinned(_MAX_USERS)
     known = interactions_until(tables, now)
     decay = Decay(known)
-    came_CH, expected_CH = [], []
-    for table in training_cuts(tables, fit_until=samples.fit_until, boundary=boundary):
-        table, watched_days = table.thinned(_MAX_USERS), (boundary - table.cut) / SECONDS_PER_DAY
-        spend_H = np.diff(np.nansum(table.spend, axis=0), prepend=0.0)
-        came_CH.append(np.where(np.asarray(horizons) <= watched_days + 1e-6, spend_H, np.nan))
-        expected_CH.append(decay.increments(interactions_until(tables, table), horizons))
+    cuts = training_cuts(tables, fit_until=samples.fit_until, boundary=boundary)
+    ratio_CH = np.full((len(cuts), len(horizons)), np.nan)
+    for c, watched_H in enumerate(_latest_watched(cuts, horizons, boundary)):
+        if watched_H.any():
+            ratio_CH[c] = np.where(watched_H, _came_of_expected(samples, cuts[c], decay.source), np.nan)
+    found_CH = ratio_CH[np.isfinite(ratio_CH).any(1)]
     return Level(
         expected_H=decay.increments(known, horizons),
-        ratio_H=_latest_ratio(np.array(came_CH), np.array(expected_CH)),
+        ratio_H=np.nanmedian(found_CH, axis=0) if len(found_CH) else np.full(len(horizons), np.nan),
         hazard_J=decay.hazards(known, heads.config.bin_ends_days),
         said=_said_at(model, samples, now),
         source=decay.source,
     )
 
 
-def _latest_ratio(came_CH: np.ndarray, expected_CH: np.ndarray) -> np.ndarray:
-    """Sum / sum over the latest cuts, the last rows, where what came is known."""
-    ratio_H = np.full(came_CH.shape[1], np.nan)
-    for h, came_C in enumerate(came_CH.T):
-        at = np.flatnonzero(np.isfinite(came_C))[-_NUM_CUTS:]
-        if len(at) and came_C[at].sum() > 0:
-            ratio_H[h] = came_C[at].sum() / expected_CH[at, h].sum()
-    return ratio_H
+def _latest_watched(cuts: list[CutTable], horizons_days: Sequence[int], boundary: int) -> np.ndarray:
+    """bool (C, H): the latest cuts that were watched through each horizon."""
+    watched_days_C1 = (boundary - np.array([[table.cut] for table in cuts])) / SECONDS_PER_DAY
+    watched_CH: np.ndarray = np.asarray(horizons_days) <= watched_days_C1 + 1e-6
+    later_CH = np.cumsum(watched_CH[::-1], axis=0)[::-1]  # this one included
+    return watched_CH & (later_CH <= _NUM_CUTS)
+
+
+def _came_of_expected(samples: TrainingSamples, table: CutTable, source: str) -> np.ndarray:
+    """(H,): what came in each increment / what a decay fitted at the cut, as one would have then, expects of
+    it; nan where another model was all that could be fitted, or nothing came.
+    """
+    table = table.thinned(_MAX_USERS)
+    known = interactions_until(samples.tables, table)
+    decay, came_H = Decay(known), np.diff(np.nansum(table.spend, axis=0), prepend=0.0)
+    ratio_H = came_H / decay.increments(known, samples.tables.horizons_days)
+    return np.where((ratio_H > 0) & (decay.source == source), ratio_H, np.nan)
 
 
 @torch.no_grad()
@@ -211,9 +220,14 @@ def _fit_spend(found: ValueCalibration, records: CutRecords, level: Level) -> Va
     )
     found = dataclasses.replace(found, spread=_spreads(found, records))
     found = dataclasses.replace(found, dependence=_dependence(found, records))
-    total_H = level.expected_H * np.where(np.isfinite(level.ratio_H), level.ratio_H, 1.0)
+    beyond = _spread_beyond(found, records)
+    found = dataclasses.replace(
+        found, spread=(*found.spread[:num_learned], *(beyond,) * (num_horizons - num_learned))
+    )
+    total_H = level.expected_H * level.ratio_H
     told_H = found(level.said).mean_UH.sum(axis=0)
     level_H = np.clip(total_H / np.maximum(told_H, 1e-12), 1 / _MAX_LEVEL, _MAX_LEVEL)
+    level_H = np.where(np.isfinite(level_H), level_H, 1.0)
     return dataclasses.replace(
         found,
         level=(*level_H[:num_learned].tolist(), *(1.0,) * (num_horizons - num_learned)),
@@ -254,7 +268,7 @@ def _of(parameters: ValueParameters, at_K: np.ndarray) -> ValueParameters:
 
 
 def _spreads(found: ValueCalibration, records: CutRecords) -> tuple[float, ...]:
-    """Of each learned increment by itself; those beyond take the last one's."""
+    """Of each learned increment by itself; those beyond take the last one's for now."""
     spreads = []
     for h in range(found.num_learned):
         at_K = records.latest(records.observed_KH[:, h])
@@ -271,14 +285,43 @@ def _spreads(found: ValueCalibration, records: CutRecords) -> tuple[float, ...]:
 def _dependence(found: ValueCalibration, records: CutRecords) -> float:
     """At which the sum of all learned increments is covered."""
     last = found.num_learned - 1
+    covers = [
+        _covered(dataclasses.replace(found, dependence=float(dependence)), records, last)
+        for dependence in _DEPENDENCES
+    ]
+    return _nearest(covers, _DEPENDENCES, default=0.0)
+
+
+def _spread_beyond(found: ValueCalibration, records: CutRecords) -> float:
+    """Of increments that were not learned: the one at which the last learned one, carried on from those
+    before it as if it were not, is covered. With one learned increment there is none to try it on.
+    """
+    last = found.num_learned - 1
+    if not 0 < last < len(found.spread) - 1:
+        return found.spread[last]
+    at_K = records.latest(records.observed_KH[:, last])
+    before = found(_of(records.said, at_K)).mean_UH[:, :last].sum()
+    ratio = records.spend_KH[at_K, last].sum() / max(before, 1e-12)
+    practice = dataclasses.replace(
+        found,
+        num_learned=last,
+        spend_ratio=(*found.spend_ratio[:last], float(ratio), *found.spend_ratio[last + 1 :]),
+    )
+
+    def covered(spread: float) -> float:
+        tried = (*found.spread[:last], spread, *found.spread[last + 1 :])
+        return _covered(dataclasses.replace(practice, spread=tried), records, last)
+
+    return _nearest([covered(float(spread)) for spread in _SPREADS], _SPREADS, default=found.spread[last])
+
+
+def _covered(found: ValueCalibration, records: CutRecords, last: int) -> float:
+    """Coverage of the sum of increments up to `last`, at the latest cuts that watched it to its end."""
     at_K = np.flatnonzero(records.latest(records.observed_KH[:, last]))
     at_K = at_K[:: max(1, -(-len(at_K) // _MAX_PATHS))]
-    told, spend_K = found(_of(records.said, at_K)), records.spend_KH[at_K, : last + 1].sum(1)[:, None]
-    covers = []
-    for dependence in _DEPENDENCES:
-        draws_KS = spend_draws(told, at_K, dependence=float(dependence))[:, last]
-        covers.append(coverage((draws_KS < spend_K).mean(1), (draws_KS <= spend_K).mean(1)))
-    return _nearest(covers, _DEPENDENCES, default=0.0)
+    spend_K = records.spend_KH[at_K, : last + 1].sum(1)[:, None]
+    draws_KS = found.draws(found(_of(records.said, at_K)), at_K)[:, last]
+    return coverage((draws_KS < spend_K).mean(1), (draws_KS <= spend_K).mean(1))
 
 
 def _nearest(covers: list[float], values: np.ndarray, *, default: float) -> float:

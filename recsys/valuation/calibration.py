@@ -60,7 +60,7 @@ class ValueCalibration:
         for h in range(n, payer_UH.shape[1]) if n else ():
             mean_UH[:, h] = spend_U * self.spend_ratio[h]
             payer_UH[:, h] = _chance(-np.expm1(log_silent_U * self.spend_ratio[h]))
-            sigma_UH[:, h] = sigma_UH[:, n - 1]
+            sigma_UH[:, h] = raw.sigma_UH[:, n - 1] * self.spread[h]
         log_gone_U = np.log1p(-hazard_UJ[:, :m]).sum(1)
         for j in range(m, hazard_UJ.shape[1]) if m else ():
             hazard_UJ[:, j] = _chance(-np.expm1(log_gone_U * self.hazard_ratio[j]))

@@ -21,7 +21,7 @@ from recsys.schema import InputError
 
 
 class Decay:
-    """Fitted to all that is known at one cut; read at that cut and at earlier ones.
+    """Fitted to all that is known at one cut.
 
     Where nobody has bought twice, buying is taken to go on at a constant rate.
     """
@@ -39,14 +39,16 @@ class Decay:
     @property
     def source(self) -> str:
         """Name of the model, for reports."""
-        return "a constant rate" if self.purchases is None else "BG/NBD"
+        if self.purchases is None:
+            return "a constant rate"
+        return "BG/NBD" if self.money is None else "BG/NBD x Gamma-Gamma"
 
     def increments(self, known: Interactions, ends_days: Sequence[int]) -> np.ndarray:
         """float64 (H,), above 0: spend (purchases, without money) of all users between the ends after the cut
         of `known`, up to a factor.
         """
         if self.purchases is None:
-            return np.diff(np.asarray(ends_days, np.float64), prepend=0.0)
+            return known.num_users * np.diff(np.asarray(ends_days, np.float64), prepend=0.0)
         summary = summarise_purchases(known)
         bought_U, weight_U = summary.has_bought, np.ones(1)
         if self.money is not None:

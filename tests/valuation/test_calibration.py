@@ -33,7 +33,7 @@ def calibration() -> ValueCalibration:
         spend_ratio=(0.0, 0.0, 0.4),
         hazard_ratio=(0.0, 2.0),
         conversion_map=MonotoneMap((1.0,), (0.5,)),
-        spread=(1.0, 2.0, 1.0),
+        spread=(1.0, 2.0, 3.0),
         dependence=0.5,
         decay="BG/NBD",
     )
@@ -43,7 +43,7 @@ def test_maps_cap_level_and_decay() -> None:
     told = calibration()(RAW)
     assert told.mean_UH[0].tolist() == pytest.approx([5.0, 45.0, 20.0])  # 45 = 1.5 x cap; 20 = 0.4 x 50
     assert told.payer_UH[0].tolist() == pytest.approx([0.5, 0.5, 1 - 0.25**0.4])
-    assert told.sigma_UH[0].tolist() == pytest.approx([1.0, 1.0, 1.0])  # the last one follows the learned
+    assert told.sigma_UH[0].tolist() == pytest.approx([1.0, 1.0, 1.5])  # the last: 3 x 0.5 of the learned
     assert told.hazard_UJ[0].tolist() == pytest.approx([0.5, 0.75])  # 1 - 0.5^2
     assert told.conversion_U.tolist() == pytest.approx([0.2])
     assert (np.diff(told.spend_UH()) >= 0).all()

@@ -41,7 +41,7 @@ def test_increments_are_those_of_the_fitted_baseline() -> None:
     found = decay.increments(known, [30, 90, 360])
     assert found == pytest.approx(np.diff(expected, prepend=0.0), rel=1e-6)
     assert found[2] / 270 < found[1] / 60 < found[0] / 30  # a day further off brings less
-    assert decay.source == "BG/NBD"
+    assert decay.source == "BG/NBD x Gamma-Gamma"
 
 
 def test_hazards_add_up_to_the_share_that_returns() -> None:
@@ -54,6 +54,6 @@ def test_hazards_add_up_to_the_share_that_returns() -> None:
 def test_where_nobody_bought_twice_buying_goes_on_as_it_is() -> None:
     known = interactions(again=False)
     decay = Decay(known)
-    assert decay.increments(known, [7, 30]).tolist() == [7.0, 23.0]
+    assert decay.increments(known, [7, 30]).tolist() == [2100.0, 6900.0]  # 300 users
     assert decay.hazards(known, [7, 30]).tolist() == [7.0, 23.0]
     assert decay.source == "a constant rate"
