@@ -7,6 +7,8 @@ S score width, H horizons, J hazard bins.
 from __future__ import annotations
 
 import dataclasses
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,14 +19,16 @@ from recsys.bundle_fit import catalogue_for, check_fit, check_unseen
 from recsys.data.cut_features import CutScaler
 from recsys.data.cut_tables import CutTable
 from recsys.data.tables import FeatureTables, Items
-from recsys.evaluation.dial import advantage_of
+from recsys.evaluation.dial import advantage_of, carried
 from recsys.evaluation.scoring import ScoredUsers, item_vectors, score_users
 from recsys.evaluation.views import category_of, seen_and_targets, top_ranked
 from recsys.metrics.ragged import Ragged
 from recsys.nn.value_heads import ValueHeadsConfig
-from recsys.policy.advantage import Advantage
+from recsys.policy.exposure import MOST_USERS, exposure_prices
 from recsys.policy.slates import PolicyConfig, Slates, draw_slates
 from recsys.schema import Column, InputError, Recommendation
+
+Turn = Callable[[np.ndarray, np.ndarray], np.ndarray]  # (scores (B, V), rows of the cut table) -> scores
 
 
 @dataclass(frozen=True)
@@ -75,30 +79,28 @@ def recommend(
     candidates = _Candidates(
         known_V=items.in_training & (np.arange(len(items.in_training)) > 0),
         seen=seen_and_targets(tables, table)[0] if tables.metadata["filter_seen"] else None,
+        turn=dial_of(bundle, tables, table, dial=policy.dial),
+    )
+    scored = functools.partial(
+        score_users, model=bundle.model, catalogue=catalogue, tables=tables, scaler=CutScaler(**bundle.scaler)
     )
     occasion = table.cut if shown_at is None else shown_at
-    advantage, event_types = advantage_of(bundle), tables.metadata["event_types"]
-    dial = bundle.dial if policy.dial is None else policy.dial
-    check_dial(dial, advantage)
-    weight_U = (
-        advantage.user_weights(tables.histories, table.user_index, table.cut, event_types=event_types)
-        if advantage is not None and dial > 0
-        else None
-    )
-    category_V = category_of(tables, items)
+    category_V, carried_UC = category_of(tables, items), carried(tables, items, policy=policy, at=occasion)
+    price_V = np.zeros(len(items.in_training), np.float32)
+    if policy.max_share is not None:
+        rows_B = np.unique(np.linspace(0, len(table.user_index) - 2, MOST_USERS).astype(np.int64))
+        chunks = [_at_rows(chunk, rows_B) for chunk in scored(table=table.rows(rows_B))]
+        price_V = exposure_prices(
+            scores_BV=np.concatenate([candidates.scores(chunk) for chunk in chunks]),
+            user_index_B=np.concatenate([table.user_index[chunk.rows] for chunk in chunks]),
+            config=policy,
+            occasion=occasion,
+            category_V=category_V,
+        )
     parts: dict[str, list[np.ndarray]] = {}
     drawn: list[Slates] = []
-    for chunk in score_users(
-        model=bundle.model,
-        catalogue=catalogue,
-        tables=tables,
-        table=table,
-        scaler=CutScaler(**bundle.scaler),
-        progress="recommending" if progress else None,
-    ):
-        score_BV, user_index_B = candidates.scores(chunk), table.user_index[chunk.rows]
-        if advantage is not None and weight_U is not None:
-            score_BV = advantage.scores(score_BV, weight_U[chunk.rows], dial=dial)
+    for chunk in scored(table=table, progress="recommending" if progress else None):
+        score_BV, user_index_B = candidates.scores(chunk) - price_V, table.user_index[chunk.rows]
         # Before anything is ranked: this also refuses scores that are not numbers.
         drawn.append(
             draw_slates(
@@ -107,6 +109,7 @@ def recommend(
                 config=policy,
                 occasion=occasion,
                 category_V=category_V,
+                carried_BC=None if carried_UC is None else carried_UC[user_index_B].toarray(),
             )
         )
         for name, part in _chunk_parts(chunk, score_BV, candidates.known_V, top_k).items():
@@ -129,21 +132,36 @@ def recommend(
     )
 
 
-def check_dial(dial: float, advantage: Advantage | None) -> None:
-    """InputError for a dial that a bundle without a critic cannot turn."""
-    if dial > 0 and advantage is None:
+def dial_of(bundle: Bundle, tables: FeatureTables, table: CutTable, *, dial: float | None) -> Turn | None:
+    """What turns scores of the table's rows: the dial as it is set, None: as the bundle says. None for 0.
+
+    InputError for a dial that a bundle without a critic cannot turn.
+    """
+    advantage, dial = advantage_of(bundle), bundle.dial if dial is None else dial
+    if dial == 0:
+        return None
+    if advantage is None:
         raise InputError(
             f"policy.dial={dial:g} needs a critic, which this bundle has not; train it anew on a longer "
             "log, or set policy.dial=0"
         )
+    event_types = tables.metadata["event_types"]
+    weight_U = advantage.user_weights(tables.histories, table.user_index, table.cut, event_types=event_types)
+    return lambda score_BV, rows_B: advantage.scores(score_BV, weight_U[rows_B], dial=dial)
+
+
+def _at_rows(chunk: ScoredUsers, rows_B: np.ndarray) -> ScoredUsers:
+    """A chunk of the table's rows `rows_B`, as one of the table."""
+    return dataclasses.replace(chunk, rows=rows_B[chunk.rows])
 
 
 @dataclass(frozen=True)
 class _Candidates:
-    """Items known at the cut, and each user's own items where those are not to be shown again."""
+    """Items known at the cut, each user's own items where those are not to be shown again, and the dial."""
 
     known_V: np.ndarray
     seen: Ragged | None
+    turn: Turn | None
 
     def scores(self, chunk: ScoredUsers) -> np.ndarray:
         """float32 (B, V): -inf for everything that is no candidate."""
@@ -151,7 +169,7 @@ class _Candidates:
         if self.seen is not None:
             for b, row in enumerate(chunk.rows):
                 score_BV[b, self.seen.row(int(row))] = -np.inf
-        return score_BV
+        return score_BV if self.turn is None else self.turn(score_BV, chunk.rows)
 
 
 def _chunk_parts(

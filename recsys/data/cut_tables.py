@@ -46,6 +46,10 @@ class CutTable:
         at = slice(*np.searchsorted(self.user_index, [low + 1, high + 1]))
         return CutTable(self.cut, *(getattr(self, name)[at] for name in _COLUMNS))
 
+    def rows(self, rows_B: np.ndarray) -> CutTable:
+        """The given rows (indices), in that order."""
+        return CutTable(self.cut, *(getattr(self, name)[rows_B] for name in _COLUMNS))
+
     def blocks(self) -> Iterator[CutTable]:
         """A bounded number of rows at a time."""
         for low in range(0, len(self.user_index), _BLOCK):
