@@ -19,7 +19,9 @@ class DialConfig:
     """
 
     critic: CriticConfig = field(default_factory=CriticConfig)
-    settings: list[float] = field(default_factory=lambda: [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0])
+    settings: list[float] = field(
+        default_factory=lambda: [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.3, 1.6, 2.0]
+    )
     category_penalty: float = 0.0
     category_memory_days: float = 0.0
     most_ndcg_loss: float = 0.02
