@@ -49,6 +49,7 @@ class Loop:
     value_days: int
     epochs: int
     category_penalty: float
+    category_memory_days: float
     temperature: float
     extra: tuple[str, ...]  # overrides of train
 
@@ -135,6 +136,7 @@ def _log(loop: Loop, place: Place, number: int, log: Path) -> None:
         extra = [
             f"policy.temperature={loop.temperature}",
             f"policy.category_penalty={loop.category_penalty}",
+            f"policy.category_memory_days={loop.category_memory_days}",
             f"state={place.log(number - 1) / 'state.npz'}",
             f"top_k={place.round(number - 1) / 'dialled' / 'top_k.parquet'}",
         ]
@@ -155,19 +157,23 @@ def _learn(loop: Loop, place: Place, number: int, log: Path) -> None:
         *("dataset.split.horizons_days=[7]", "spark.driver_memory=1500m"),
         env={"RECSYS_MARKET_LOG": str(place.log(number))},
     )
-    penalty = f"dial.category_penalty={loop.category_penalty}"
+    penalty = [
+        f"dial.category_penalty={loop.category_penalty}",
+        f"dial.category_memory_days={loop.category_memory_days}",
+    ]
     where = [features, f"models_dir={folder / 'models'}", f"cache_dir={folder / 'cache'}"]
     run(
         log,
         *("train.py", f"dataset={DATASET}", f"name={BUNDLE}", f"seed={place.seed}", *where),
-        *(f"output_dir={folder / 'train'}", f"trainer.max_epochs={loop.epochs}", penalty),
+        *(f"output_dir={folder / 'train'}", f"trainer.max_epochs={loop.epochs}", *penalty),
         *("logger.wandb=null", "~callbacks.progress", "+trainer.enable_progress_bar=false"),
         *loop.extra,
     )
     of_bundle = [f"dataset={DATASET}", f"bundle={BUNDLE}", *where]
     run(
         log,
-        *("-m", "recsys", "evaluate", "split=test", penalty, f"output_dir={folder / 'test'}"),
+        *("-m", "recsys", "evaluate", "split=test", *penalty, f"output_dir={folder / 'test'}"),
+        *(override for override in loop.extra if override.startswith("dial.")),
         *of_bundle,
     )
     for arm, (dial, _) in ARMS.items():
@@ -193,6 +199,7 @@ def _measure(loop: Loop, place: Place, number: int, log: Path) -> dict[str, floa
             *("weights=[0.1,0.2,0.4]", f"days={loop.value_days}", f"state={place.log(number) / 'state.npz'}"),
             f"top_k={folder / shown / 'top_k.parquet'}",
             f"policy.category_penalty={loop.category_penalty if has_penalty else 0}",
+            f"policy.category_memory_days={loop.category_memory_days}",
         )
         found = pq.read_table(output / "values.parquet")
         value_U |= {name: found[name].to_numpy() for name in found.column_names if name != TOP_K}
@@ -279,6 +286,7 @@ def main() -> None:
     parser.add_argument("--value-days", type=int, default=180)
     parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--category-penalty", type=float, default=0.3)
+    parser.add_argument("--category-memory-days", type=float, default=3.0)
     parser.add_argument("--temperature", type=float, default=0.3)
     parser.add_argument("--train", nargs="*", default=[], help="more overrides of train")
     parser.add_argument("--output", type=Path, default=ROOT / "outputs" / "closed_loop")
@@ -291,6 +299,7 @@ def main() -> None:
         value_days=given.value_days,
         epochs=given.epochs,
         category_penalty=given.category_penalty,
+        category_memory_days=given.category_memory_days,
         temperature=given.temperature,
         extra=tuple(given.train),
     )

@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from recsys.policy.memory import CategoryMemory
 from recsys.policy.rows import Check, check_rows, read_rows
 from recsys.policy.slates import DETERMINISTIC, PLACKETT_LUCE, PolicyConfig, Slates, draw_slates
 from recsys.pseudonym import Key, pseudonym
@@ -64,16 +65,25 @@ class PolicyParts:
 
 
 class Drawn:
-    """Slates that recsys.policy draws from scores."""
+    """Slates that recsys.policy draws from scores. Remembers what it has shown, and nothing from before."""
 
     def __init__(
         self, scores: Callable[[Scene], DenseScores], *, config: PolicyConfig, fingerprint: str
     ) -> None:
         self._scores, self.config = scores, config
         self.version = config.version(bundle_fingerprint=fingerprint)
+        self._memory: CategoryMemory | None = None
 
     def __call__(self, scene: Scene) -> Slates:
         num_users, num_slots = len(scene.user_B), self.config.slate_size
+        occasion, category_V = slate_timestamp(scene.day), 1 + scene.items.topic_V
+        if self._memory is None and self.config.category_memory_days > 0:
+            self._memory = CategoryMemory(
+                num_users=len(scene.users),
+                num_categories=int(category_V.max()),
+                half_life_days=self.config.category_memory_days,
+            )
+        carried_BC = None if self._memory is None else self._memory.carried(scene.user_B, at=occasion)
         item_BK = np.zeros((num_users, num_slots), np.int32)
         score_BK = np.full((num_users, num_slots), np.nan, np.float32)
         propensity_BK = np.full((num_users, num_slots), np.nan)
@@ -83,13 +93,17 @@ class Drawn:
                 scores_BV=scores_BV,
                 user_index_B=scene.user_B[row_B] + 1,
                 config=self.config,
-                occasion=slate_timestamp(scene.day),
-                category_V=1 + scene.items.topic_V,
+                occasion=occasion,
+                category_V=category_V,
+                carried_BC=None if carried_BC is None else carried_BC[row_B],
             )
             item_BK[row_B], score_BK[row_B] = drawn.item_BK, drawn.score_BK
             propensity_BK[row_B] = drawn.propensity_BK
             for row, digest in zip(row_B.tolist(), drawn.candidates_hash_B, strict=True):
                 hash_B[row] = digest
+        if self._memory is not None:
+            shown_BK = np.where(item_BK == PAD, 0, category_V[item_BK])
+            self._memory.add(scene.user_B, shown_BK, at=occasion)
         return Slates(
             item_BK=item_BK,
             score_BK=score_BK,

@@ -7,6 +7,7 @@ padding), K ranks or slots, S score width, H horizons, J hazard bins, I ends of 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,17 +18,19 @@ from recsys.bundle_fit import catalogue_for, check_fit, check_unseen
 from recsys.data.cut_features import CutScaler
 from recsys.data.cut_tables import CutTable
 from recsys.data.tables import FeatureTables, Items
-from recsys.evaluation.dial import advantage_of
+from recsys.evaluation.dial import advantage_of, carried
 from recsys.evaluation.scoring import ScoredUsers, item_vectors, score_users
 from recsys.evaluation.views import category_of, seen_and_targets, top_ranked
 from recsys.metrics.ragged import Ragged
 from recsys.nn.value_heads import ValueHeadsConfig
-from recsys.policy.advantage import Advantage
+from recsys.policy.exposure import MOST_USERS, exposure_prices
 from recsys.policy.slates import PolicyConfig, Slates, draw_slates
 from recsys.schema import Column, InputError, Recommendation
 from recsys.valuation.law import INTERVAL, NUM_DRAWS
 
 CHUNK_USERS = 8192
+
+Turn = Callable[[np.ndarray, np.ndarray], np.ndarray]  # (scores (B, V), rows of the cut table) -> scores
 
 
 @dataclass(frozen=True)
@@ -89,17 +92,12 @@ class Recommender:
         self.num_chunks = -(-(self.num_users + 1) // chunk_users)
         self._size = -(-(self.num_users + 1) // self.num_chunks)
         self._category_V = category_of(tables, self.items)
+        self._carried_UC = carried(tables, self.items, policy=policy, at=self.occasion)
         self.dial = bundle.dial if policy.dial is None else policy.dial
-        self._advantage = advantage_of(bundle) if self.dial > 0 else None
-        check_dial(self.dial, self._advantage)
-        self._weight_U = np.ones(self.num_users + 1, np.float32)  # the last one is anyone's
-        if self._advantage is not None:
-            self._weight_U[:-1] = self._advantage.user_weights(
-                tables.histories,
-                self._table.user_index,
-                self._table.cut,
-                event_types=tables.metadata["event_types"],
-            )
+        self._turn = dial_of(bundle, tables, self._table, dial=self.dial)
+        self._price_V = np.zeros(len(self._known_V), np.float32)
+        if policy.max_share is not None:
+            self._price_V = self._exposure_prices()
 
     def chunk(self, number: int, *, progress: str | None = None) -> Recommendations:
         """The answer to the users of one chunk; the last one ends with `anyone`."""
@@ -110,26 +108,11 @@ class Recommender:
             table = with_anyone(table)
         num_rows = len(table.user_index)
         table = table.rows(np.minimum(np.arange(self._size), num_rows - 1))
-        candidates = _Candidates(
-            known_V=self._known_V,
-            seen=seen_and_targets(self.tables, table)[0] if self.tables.metadata["filter_seen"] else None,
-        )
         parts: dict[str, list[np.ndarray]] = {}
         drawn: list[Slates] = []
-        for chunk in score_users(
-            model=self.model,
-            catalogue=self._catalogue,
-            tables=self.tables,
-            table=table,
-            scaler=self._scaler,
-            calibration=self._calibration,
-            num_draws=NUM_DRAWS,
-            progress=progress,
-        ):
-            score_BV, user_index_B = candidates.scores(chunk), table.user_index[chunk.rows]
-            if self._advantage is not None:
-                weight_B = self._weight_U[np.minimum(start + chunk.rows, self.num_users)]
-                score_BV = self._advantage.scores(score_BV, weight_B, dial=self.dial)
+        for chunk, score_BV in self._scored(table, first=start, num_draws=NUM_DRAWS, progress=progress):
+            score_BV, user_index_B = score_BV - self._price_V, table.user_index[chunk.rows]
+            carried_UC = self._carried_UC
             # Before anything is ranked: this also refuses scores that are not numbers.
             drawn.append(
                 draw_slates(
@@ -138,9 +121,10 @@ class Recommender:
                     config=self.policy,
                     occasion=self.occasion,
                     category_V=self._category_V,
+                    carried_BC=None if carried_UC is None else carried_UC[user_index_B].toarray(),
                 )
             )
-            for name, part in _chunk_parts(chunk, score_BV, candidates.known_V, self.top_k).items():
+            for name, part in _chunk_parts(chunk, score_BV, self._known_V, self.top_k).items():
                 parts.setdefault(name, []).append(part)
         back = np.argsort(np.concatenate(parts.pop("rows")))[:num_rows]
         gathered = {name: np.concatenate(part)[back] for name, part in parts.items()}
@@ -160,18 +144,72 @@ class Recommender:
             heads=heads.config if heads is not None else None,
         )
 
+    def _scored(
+        self, table: CutTable, *, first: int | np.ndarray, num_draws: int, progress: str | None = None
+    ) -> Iterator[tuple[ScoredUsers, np.ndarray]]:
+        """Users in batches, and their scores (B, V) with the dial turned, -inf for what is no candidate.
+
+        `first`: where the table's rows lie among all users: the place of the first, or of each.
+        """
+        candidates = _Candidates(
+            known_V=self._known_V,
+            seen=seen_and_targets(self.tables, table)[0] if self.tables.metadata["filter_seen"] else None,
+        )
+        for chunk in score_users(
+            model=self.model,
+            catalogue=self._catalogue,
+            tables=self.tables,
+            table=table,
+            scaler=self._scaler,
+            calibration=self._calibration,
+            num_draws=num_draws,
+            progress=progress,
+        ):
+            score_BV = candidates.scores(chunk)
+            if self._turn is not None:
+                rows_B = first[chunk.rows] if isinstance(first, np.ndarray) else first + chunk.rows
+                score_BV = self._turn(score_BV, np.minimum(rows_B, self.num_users))
+            yield chunk, score_BV
+
+    def _exposure_prices(self) -> np.ndarray:
+        """float32 (V,), found on users evenly spaced among all, the same on every rank."""
+        rows = np.unique(np.linspace(0, self.num_users - 1, MOST_USERS).astype(np.int64))
+        table = self._table.rows(rows)
+        scored = [
+            (table.user_index[chunk.rows], score_BV)
+            for chunk, score_BV in self._scored(table, first=rows, num_draws=0)
+        ]
+        user_index_B, scores_BV = (np.concatenate(part) for part in zip(*scored, strict=True))
+        return exposure_prices(
+            scores_BV=scores_BV,
+            user_index_B=user_index_B,
+            config=self.policy,
+            occasion=self.occasion,
+            category_V=self._category_V,
+        )
+
     def item_vectors(self) -> np.ndarray:
         """float32 unit vectors (V, S), padding and items first seen after the cut among them."""
         return item_vectors(self.model, self._catalogue)
 
 
-def check_dial(dial: float, advantage: Advantage | None) -> None:
-    """InputError for a dial that a bundle without a critic cannot turn."""
-    if dial > 0 and advantage is None:
+def dial_of(bundle: Bundle, tables: FeatureTables, table: CutTable, *, dial: float | None) -> Turn | None:
+    """What turns scores of the table's rows: the dial as it is set, None: as the bundle says. None for 0.
+
+    InputError for a dial that a bundle without a critic cannot turn.
+    """
+    advantage, dial = advantage_of(bundle), bundle.dial if dial is None else dial
+    if dial == 0:
+        return None
+    if advantage is None:
         raise InputError(
             f"policy.dial={dial:g} needs a critic, which this bundle has not; train it anew on a longer "
             "log, or set policy.dial=0"
         )
+    event_types = tables.metadata["event_types"]
+    known_U = advantage.user_weights(tables.histories, table.user_index, table.cut, event_types=event_types)
+    weight_U = np.r_[known_U, np.float32(1)]  # the last one is anyone's
+    return lambda score_BV, rows_B: advantage.scores(score_BV, weight_U[rows_B], dial=dial)
 
 
 @dataclass(frozen=True)

@@ -47,7 +47,7 @@ def write_raw(path: Path, *, num_users: int = NUM_USERS) -> Path:
     return path
 
 
-def run(*arguments: str, cwd: Path, code: int = 0) -> subprocess.CompletedProcess[str]:
+def run(*arguments: str, cwd: Path, code: int = 0, timeout: float = 400) -> subprocess.CompletedProcess[str]:
     """`python ARGUMENTS` in the folder `cwd`, with this checkout's code; its exit code must be `code`."""
     done = subprocess.run(
         [sys.executable, *arguments],
@@ -55,7 +55,7 @@ def run(*arguments: str, cwd: Path, code: int = 0) -> subprocess.CompletedProces
         env=os.environ | {"PYTHONPATH": str(ROOT), "PYSPARK_PYTHON": sys.executable},
         capture_output=True,
         text=True,
-        timeout=400,
+        timeout=timeout,
     )
     assert done.returncode == code, f"exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done

@@ -8,23 +8,24 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
+from scipy import sparse
 
 from recsys.bundle import Bundle
 from recsys.bundle_fit import catalogue_for
 from recsys.data.cut_features import CutScaler
-from recsys.data.tables import FeatureTables
+from recsys.data.tables import FeatureTables, Items
 from recsys.evaluation.scoring import score_users
-from recsys.evaluation.views import View, category_of, ranking_views, seen_and_targets
+from recsys.evaluation.views import View, category_of, impressions_of, ranking_views, seen_and_targets
 from recsys.metrics.beyond_accuracy import catalogue_coverage
 from recsys.metrics.interval import mean_interval, paired_difference
 from recsys.metrics.ranking import hits, ranking_metrics
 from recsys.policy.advantage import Advantage, cross_fitted
 from recsys.policy.dial import DialConfig, default_dial
+from recsys.policy.memory import shown_before
 from recsys.policy.off_policy.panel import PanelConfig
 from recsys.policy.off_policy.tilt import TiltedLog
 from recsys.policy.slates import DETERMINISTIC, PolicyConfig, draw_slates
-from recsys.schema import InputError, Table
+from recsys.schema import InputError
 
 K = 10
 _CANDIDATES = 200
@@ -59,10 +60,17 @@ def dial_front(*, bundle: Bundle, tables: FeatureTables, split: str, config: Dia
     weight_U = advantage.user_weights(tables.histories, table.user_index, table.cut, event_types=event_types)
     settings = [0.0, *sorted(set(config.settings))]
     accuracy, slates = (
-        PolicyConfig(kind=DETERMINISTIC, slate_size=K, num_candidates=_CANDIDATES, category_penalty=penalty)
+        PolicyConfig(
+            kind=DETERMINISTIC,
+            slate_size=K,
+            num_candidates=_CANDIDATES,
+            category_penalty=penalty,
+            category_memory_days=config.category_memory_days,
+        )
         for penalty in (0.0, config.category_penalty)
     )
     category_V = category_of(tables, items)
+    carried_UC = carried(tables, items, policy=slates, at=table.cut)
     plain = np.zeros((len(view.rows), K), np.int64)
     ranked = {dial: np.zeros((len(view.rows), K), np.int64) for dial in settings}
     for chunk in score_users(
@@ -80,10 +88,11 @@ def dial_front(*, bundle: Bundle, tables: FeatureTables, split: str, config: Dia
             if view.hides_seen:
                 for b, row in enumerate(rows):
                     score_BV[b, seen.row(int(row))] = -np.inf
-            plain[at] = _slate(score_BV, accuracy, None)
+            plain[at] = _slate(score_BV, accuracy, None, None)
+            carried_BC = None if carried_UC is None else carried_UC[table.user_index[rows]].toarray()
             for dial in settings:
                 turned_BV = advantage.scores(score_BV, weight_U[rows], dial=dial)
-                ranked[dial][at] = _slate(turned_BV, slates, category_V)
+                ranked[dial][at] = _slate(turned_BV, slates, category_V, carried_BC)
     log, refused = _log(tables, split, config)
     index_weight_U = np.ones(tables.histories.num_users + 1)
     index_weight_U[table.user_index] = weight_U
@@ -112,9 +121,8 @@ def dial_front(*, bundle: Bundle, tables: FeatureTables, split: str, config: Dia
 
 def _log(tables: FeatureTables, split: str, config: DialConfig) -> tuple[TiltedLog | None, str | None]:
     """The log that gains can be estimated from, or why there is none."""
-    folder = tables.dir / Table.IMPRESSIONS
-    table = pq.read_table(folder) if folder.is_dir() else None
-    if table is None or not table.num_rows or not tables.has_value:
+    table = impressions_of(tables)
+    if table is None or not tables.has_value:
         return None, NO_LOG
     try:
         log = TiltedLog(
@@ -130,10 +138,38 @@ def _log(tables: FeatureTables, split: str, config: DialConfig) -> tuple[TiltedL
     return log, None
 
 
-def _slate(score_BV: np.ndarray, config: PolicyConfig, category_V: np.ndarray | None) -> np.ndarray:
+def carried(tables: FeatureTables, items: Items, *, policy: PolicyConfig, at: int) -> sparse.csr_array | None:
+    """(U + 1, C + 1) What users were shown of every category before a time, as the policy remembers it, by
+    user_index; None where it remembers nothing, or nothing was handed back.
+    """
+    category_V, impressions = category_of(tables, items), impressions_of(tables)
+    if policy.category_memory_days == 0 or category_V is None or impressions is None:
+        return None
+    return shown_before(
+        impressions,
+        user_key_U=np.asarray(tables.histories.user_key),
+        item_id_V=items.item_id,
+        category_V=category_V,
+        at=at,
+        half_life_days=policy.category_memory_days,
+    )
+
+
+def _slate(
+    score_BV: np.ndarray,
+    config: PolicyConfig,
+    category_V: np.ndarray | None,
+    carried_BC: np.ndarray | None,
+) -> np.ndarray:
     """(B, K) item_index, best first."""
     users_B = np.arange(len(score_BV))
-    return draw_slates(scores_BV=score_BV, user_index_B=users_B, config=config, category_V=category_V).item_BK
+    return draw_slates(
+        scores_BV=score_BV,
+        user_index_B=users_B,
+        config=config,
+        category_V=category_V,
+        carried_BC=carried_BC,
+    ).item_BK
 
 
 def _accuracy(

@@ -8,11 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from recsys.data.cut_tables import CutTable
 from recsys.data.tables import FeatureTables, Items
 from recsys.metrics.ragged import Ragged
-from recsys.schema import SECONDS_PER_DAY
+from recsys.schema import SECONDS_PER_DAY, Table
 
 MAX_RANK = 50
 _CATEGORY = "category"
@@ -84,6 +86,13 @@ def category_of(tables: FeatureTables, items: Items) -> np.ndarray | None:
     """int (V + 1,), 0 where it is unknown: the item field `category`; None for a data set without one."""
     names = [field["name"] for field in tables.metadata["item_fields"]]
     return items.categorical[:, names.index(_CATEGORY)] if _CATEGORY in names else None
+
+
+def impressions_of(tables: FeatureTables) -> pa.Table | None:
+    """The impressions handed back with the tables; None where there are none."""
+    folder = tables.dir / Table.IMPRESSIONS
+    table = pq.read_table(folder) if folder.is_dir() else None
+    return table if table is not None and table.num_rows else None
 
 
 def top_ranked(

@@ -8,8 +8,9 @@ in slot k given the slots before has the propensity
 (R. L. Plackett, The Analysis of Permutations, 1975; R. D. Luce, Individual Choice Behavior, 1959). The
 deterministic policy shows the best-scored candidates in order, each with propensity 1.
 
-With `category_penalty` an item's score falls by it for every item of its category in the slots before:
-maximal marginal relevance (Carbonell & Goldstein 1998) with the category as the similarity.
+With `category_penalty` an item's score falls by it for every item of its category in the slots before, and
+for those remembered of earlier slates: maximal marginal relevance (Carbonell & Goldstein 1998) with the
+category as the similarity.
 
 Legend: B users, V items (column 0 is padding), N candidates, K slots.
 """
@@ -40,7 +41,9 @@ class PolicyConfig:
     probability that is spread evenly over the remaining candidates. `num_candidates` keeps that many
     best-scored items per user (None: all). `seed` chooses the draws: no part of the policy's identity,
     but of each slate's. `dial` goes from accuracy (0) to long-term value; None: as far as the bundle says.
-    `category_penalty` is in the unit of the scores.
+    `category_penalty` is in the unit of the scores; slots of earlier slates count for it too, halved every
+    `category_memory_days` (0: they are forgotten). `max_share` is the most that an item may have of all slots
+    (None: any share), kept by the prices of `recsys.policy.exposure`.
     """
 
     kind: str
@@ -51,6 +54,8 @@ class PolicyConfig:
     seed: int = 0
     dial: float | None = None
     category_penalty: float = 0.0
+    category_memory_days: float = 0.0
+    max_share: float | None = None
 
     def __post_init__(self) -> None:
         if self.kind not in (PLACKETT_LUCE, DETERMINISTIC):
@@ -61,6 +66,9 @@ class PolicyConfig:
         if self.dial is not None:
             check_range("policy.dial", self.dial, least=0)
         check_range("policy.category_penalty", self.category_penalty, least=0)
+        check_range("policy.category_memory_days", self.category_memory_days, least=0)
+        if self.max_share is not None:
+            check_range("policy.max_share", self.max_share, above=0, most=1)
         check_range("policy.seed", self.seed, least=0, most=2**63 - 1)
         if self.is_deterministic and self.exploration_floor > 0:
             raise InputError(
@@ -82,8 +90,9 @@ class PolicyConfig:
         parts = [bundle_fingerprint, self.kind, self.slate_size, self.num_candidates]
         if not self.is_deterministic:
             parts += [float(self.temperature), float(self.exploration_floor)]
-        if self.dial or self.category_penalty:
-            parts += [float(self.dial or 0), float(self.category_penalty)]
+        if self.dial or self.category_penalty or self.max_share:
+            parts += [float(self.dial or 0), float(self.category_penalty), self.max_share]
+            parts.append(float(self.category_memory_days))
         digest = hashlib.sha256(repr(parts).encode()).hexdigest()
         return f"{self.kind}-{digest[:12]}"
 
@@ -115,13 +124,15 @@ def draw_slates(
     config: PolicyConfig,
     occasion: int = 0,
     category_V: np.ndarray | None = None,
+    carried_BC: np.ndarray | None = None,
 ) -> Slates:
     """One slate for each user.
 
     `scores_BV` is floating point with -inf for every item that must not be shown, padding (column 0)
     included. The draws are keyed by (config.seed, occasion, user_index), so a slate does not depend on the
     batch it is drawn in; pass another `occasion` (a timestamp) each time a user comes back, or the same luck
-    returns too. `category_V` (integers, from 1; 0: none) is what `category_penalty` goes by. Raises
+    returns too. `category_V` (integers, from 1; 0: none) is what `category_penalty` goes by, `carried_BC`
+    how many slots of each category are remembered of users (`recsys.policy.memory`; None: nothing). Raises
     InputError where a score is nan or +inf, and where there is a penalty but no category.
     """
     assert scores_BV.shape[0] == len(user_index_B)
@@ -130,7 +141,11 @@ def draw_slates(
     rows = max(1, _SCORES_PER_BLOCK // max(1, scores_BV.shape[1]))
     blocks = [
         _draw_block(
-            scores_BV[start : start + rows], user_index_B[start : start + rows], config, occasion, category_V
+            scores_BV[start : start + rows],
+            user_index_B[start : start + rows],
+            config,
+            occasion,
+            _Penalty.of(config, category_V, carried_BC, slice(start, start + rows)),
         )
         for start in range(0, max(1, len(user_index_B)), rows)
     ]
@@ -149,6 +164,7 @@ def slate_propensities(
     item_BK: np.ndarray,
     config: PolicyConfig,
     category_V: np.ndarray | None = None,
+    carried_BC: np.ndarray | None = None,
 ) -> np.ndarray:
     """float64 (B, K): the propensity this policy gives to each item of given slates, given the slots before.
 
@@ -162,7 +178,8 @@ def slate_propensities(
         return np.where(found_BN.any(axis=1), found_BN.argmax(axis=1), -1)
 
     _, propensity_BK = _fill_slots(
-        score_BN, config, item_BK.shape[1], pick_given, _categories(config, category_V, item_BN)
+        *(score_BN, item_BN, config, item_BK.shape[1], pick_given),
+        _Penalty.of(config, category_V, carried_BC, slice(None)),
     )
     missing_BK = np.isnan(propensity_BK) & (item_BK != PAD)
     first_BK = missing_BK & (np.cumsum(missing_BK, axis=1) == 1)
@@ -174,7 +191,7 @@ def _draw_block(
     user_index_B: np.ndarray,
     config: PolicyConfig,
     occasion: int,
-    category_V: np.ndarray | None,
+    penalty: _Penalty | None,
 ) -> Slates:
     item_BN, score_BN = _top_candidates(scores_BV, config.num_candidates)
     uniform_BK = _uniforms(config.seed, occasion, user_index_B, config.slate_size)
@@ -187,7 +204,7 @@ def _draw_block(
         return np.where(total_B > 0, (cumulative_BN <= target_B[:, None]).sum(axis=1), -1)
 
     pick_BK, propensity_BK = _fill_slots(
-        score_BN, config, config.slate_size, pick_by_chance, _categories(config, category_V, item_BN)
+        score_BN, item_BN, config, config.slate_size, pick_by_chance, penalty
     )
     return Slates(
         item_BK=np.where(pick_BK >= 0, np.take_along_axis(item_BN, pick_BK, axis=1), PAD).astype(np.int32),
@@ -202,13 +219,13 @@ def _draw_block(
 
 def _fill_slots(
     score_BN: np.ndarray,
+    item_BN: np.ndarray,
     config: PolicyConfig,
     num_slots: int,
     pick: Callable[[int, np.ndarray], np.ndarray],
-    category_BN: np.ndarray | None,
+    penalty: _Penalty | None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Walk the slots; `pick(slot, propensity_BN)` names each row's candidate, negative for none.
-    `category_BN`: None without a penalty.
 
     Returns the picks (-1 for none) and their propensities (nan for none), both (B, K). A row without a pick
     gets none in the slots after it either.
@@ -218,6 +235,8 @@ def _fill_slots(
     pick_BK = np.full((num_users, num_slots), -1)
     propensity_BK = np.full((num_users, num_slots), np.nan)
     rows_B = np.arange(num_users)
+    if penalty is not None:
+        score_BN = penalty.before_first(score_BN, item_BN)
     for slot in range(min(num_slots, num_candidates)):
         propensity_BN = _slot_propensities(score_BN, remaining_BN, config)
         pick_B = pick(slot, propensity_BN)
@@ -225,10 +244,8 @@ def _fill_slots(
         picked_B = (pick_B >= 0) & (propensity_B > 0)
         pick_BK[picked_B, slot] = pick_B[picked_B]
         propensity_BK[picked_B, slot] = propensity_B[picked_B]
-        if category_BN is not None:
-            picked_B1 = np.where(picked_B, category_BN[rows_B, pick_B], PAD)[:, None]
-            is_alike_BN = (category_BN == picked_B1) & (category_BN != PAD)
-            score_BN = score_BN - config.category_penalty * is_alike_BN
+        if penalty is not None:
+            score_BN = penalty.after(score_BN, item_BN, np.where(picked_B, item_BN[rows_B, pick_B], PAD))
         remaining_BN[rows_B[picked_B], pick_B[picked_B]] = False
         remaining_BN[~picked_B] = False
     return pick_BK, propensity_BK
@@ -264,18 +281,55 @@ def _top_candidates(scores_BV: np.ndarray, num_candidates: int | None) -> tuple[
     return np.take_along_axis(item_BN, order_BN, axis=1), np.take_along_axis(score_BN, order_BN, axis=1)
 
 
+@dataclass(frozen=True)
+class _Penalty:
+    """`size`: what a slot of its category costs an item; category_V: 0 for none; carried_BC: earlier
+    slots.
+    """
+
+    size: float
+    category_V: np.ndarray
+    carried_BC: np.ndarray | None
+
+    @classmethod
+    def of(
+        cls,
+        config: PolicyConfig,
+        category_V: np.ndarray | None,
+        carried_BC: np.ndarray | None,
+        users: slice,
+    ) -> _Penalty | None:
+        """None where the config has none."""
+        if config.category_penalty == 0 or category_V is None:
+            return None
+        if carried_BC is not None:
+            carried_BC = carried_BC[users]
+        return cls(config.category_penalty, category_V, carried_BC)
+
+    def before_first(self, score_BN: np.ndarray, item_BN: np.ndarray) -> np.ndarray:
+        """Scores (B, N) for the first slot."""
+        if self.carried_BC is None:
+            return score_BN
+        category_BN = self.category_V[item_BN]
+        count_BN = np.where(category_BN > 0, np.take_along_axis(self.carried_BC, category_BN, axis=1), 0)
+        lowered: np.ndarray = score_BN - self.size * count_BN
+        return lowered
+
+    def after(self, score_BN: np.ndarray, item_BN: np.ndarray, item_B: np.ndarray) -> np.ndarray:
+        """Scores (B, N) after a slot that holds `item_B`, PAD for none."""
+        category_B1 = np.where(item_B == PAD, 0, self.category_V[item_B])[:, None]
+        lowered: np.ndarray = score_BN - self.size * (
+            (self.category_V[item_BN] == category_B1) & (category_B1 > 0)
+        )
+        return lowered
+
+
 def _check_categories(config: PolicyConfig, category_V: np.ndarray | None) -> None:
     if config.category_penalty > 0 and category_V is None:
         raise InputError(
             f"policy.category_penalty={config.category_penalty} needs categories, which these items lack; "
             "set it to 0"
         )
-
-
-def _categories(
-    config: PolicyConfig, category_V: np.ndarray | None, item_BN: np.ndarray
-) -> np.ndarray | None:
-    return None if category_V is None or config.category_penalty == 0 else category_V[item_BN]
 
 
 def _uniforms(seed: int, occasion: int, user_index_B: np.ndarray, num_slots: int) -> np.ndarray:

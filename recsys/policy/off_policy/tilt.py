@@ -25,6 +25,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from recsys.data.flat import FlatHistories
+from recsys.policy.memory import place_of
 from recsys.policy.occasions import controls_of, money_and_return
 from recsys.policy.off_policy.decisions import Decisions
 from recsys.policy.off_policy.from_log import check_evaluable, decisions_from_log
@@ -44,8 +45,8 @@ def known_impressions(
     check_evaluable(table)
     ended = pc.less_equal(table[Impression.TIMESTAMP], until - horizon_days * 86_400)
     table = table.filter(ended)
-    user_R = _place(table[Impression.USER_KEY], np.asarray(histories.user_key)) + 1
-    item_R = _place(table[Impression.ITEM_ID], np.asarray(item_id_V, dtype=object))
+    user_R = place_of(table[Impression.USER_KEY], np.asarray(histories.user_key)) + 1
+    item_R = place_of(table[Impression.ITEM_ID], np.asarray(item_id_V, dtype=object))
     known_R = (user_R > 0) & (item_R > 0)
     if not known_R.any():
         raise InputError(
@@ -120,12 +121,6 @@ def _slates(rows: pa.Table) -> tuple[np.ndarray, np.ndarray]:
     code_R = rows[Impression.SLATE_ID].combine_chunks().dictionary_encode().indices.to_numpy()
     _, first_S, slate_R = np.unique(code_R, return_index=True, return_inverse=True)
     return slate_R, first_S
-
-
-def _place(values: pa.ChunkedArray, known: np.ndarray) -> np.ndarray:
-    """int64: place of each value among the known ones, -1 where it is not."""
-    found = pc.index_in(values, value_set=pa.array(known.tolist(), pa.string()))
-    return pc.fill_null(found, -1).to_numpy().astype(np.int64)
 
 
 def _linear(control_SC: np.ndarray, reward_S: np.ndarray) -> np.ndarray:
