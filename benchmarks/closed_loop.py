@@ -286,7 +286,7 @@ def main() -> None:
     parser.add_argument("--value-days", type=int, default=180)
     parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--category-penalty", type=float, default=0.3)
-    parser.add_argument("--category-memory-days", type=float, default=3.0)
+    parser.add_argument("--category-memory-days", type=float, default=0.0)
     parser.add_argument("--temperature", type=float, default=0.3)
     parser.add_argument("--train", nargs="*", default=[], help="more overrides of train")
     parser.add_argument("--output", type=Path, default=ROOT / "outputs" / "closed_loop")
