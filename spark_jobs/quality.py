@@ -18,12 +18,17 @@ from spark_jobs.steps.sort import Sorted
 FAILED_PAGE = "refused.html"  # beside the versions, of the last run that the gate stopped
 
 
+def thresholds_of(settings: JobSettings) -> gate.Thresholds:
+    """Bounds of the gate: those of the data set on top of those for all."""
+    bounds = _merged(settings.quality, settings.dataset.quality)
+    return read_settings(gate.Thresholds, bounds, where="quality")
+
+
 def judged(
     rows: Sorted, looks: Mapping[str, Any], settings: JobSettings, *, unreadable: list[str]
 ) -> list[gate.Check]:
     """The gate's checks, all passed; QualityError otherwise, with a page that shows more."""
-    bounds = _merged(settings.quality, settings.dataset.quality)
-    thresholds = read_settings(gate.Thresholds, bounds, where="quality")
+    thresholds = thresholds_of(settings)
     drift = [about["psi"] for about in looks.values() if "psi" in about]
     measured = rows.measured | ({"max_psi": max(drift)} if drift else {})
     checks = gate.judge(measured, rows.quarantined, thresholds, has_time=settings.dataset.has_time)

@@ -18,6 +18,7 @@ from recsys.schema import Column, Table
 from recsys.settings import read_settings
 from spark_jobs import job
 from spark_jobs.gate import Thresholds
+from spark_jobs.quality import thresholds_of
 from spark_jobs.settings import JobSettings
 
 DATASETS = sorted(path.stem for path in Path(conf_dir(), "dataset").glob("*.yaml"))
@@ -35,7 +36,7 @@ def composed(*overrides: str) -> JobSettings:
 def test_each_data_set_is_understood(name: str) -> None:
     settings = composed(f"dataset={name}")
     assert settings.dataset.name == name
-    read_settings(Thresholds, job._merged(settings.quality, settings.dataset.quality), where="quality")
+    assert isinstance(thresholds_of(settings), Thresholds)
 
 
 @pytest.mark.parametrize("name", QUALITIES)

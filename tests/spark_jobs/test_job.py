@@ -21,6 +21,7 @@ from spark_jobs.features.vocabulary import PriorFit
 from spark_jobs.gate import QualityError
 from spark_jobs.metadata import examples_hash
 from spark_jobs.previous import prior_fit
+from spark_jobs.quality import FAILED_PAGE
 from spark_jobs.settings import EventColumns, SplitSettings
 from tests.spark_jobs import shop
 
@@ -401,7 +402,7 @@ def test_a_failed_gate_names_the_check_and_publishes_nothing(
     path = shop.write(lines, tmp_path / "raw.parquet")
     with pytest.raises(QualityError, match=r"min_rows: 54, minimum 1000"):
         job.build(shop.settings(path, tmp_path, quality={"min_rows": 1000}), spark)
-    assert published(tmp_path) == []
+    assert published(tmp_path) == [FAILED_PAGE]
 
 
 def test_a_failure_while_writing_leaves_the_old_version(
