@@ -21,7 +21,8 @@ from recsys.training import AdamW, WarmupCosine
 
 FOLDERS = {f"{name}_dir": name for name in ("features", "models", "cache", "output")}
 TRAIN = {"name": "run", "version": "latest", "fit_until": "test", "seed": 0, **FOLDERS}
-RECOMMEND = {"version": "latest", "bundle": "b", "at": "test", "top_k": 5, "show_names": True, **FOLDERS}
+RECOMMEND = {"version": "latest", "bundle": "b", "at": "test", "top_k": 5, "show_names": True}
+RECOMMEND |= {"chunk_users": 8, **FOLDERS}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +93,7 @@ def test_arguments_are_of_the_types_that_the_parameters_declare() -> None:
         (TrainSettings, TRAIN | {"fit_until": "now"}, "fit_until=now is no split"),
         (RecommendSettings, RECOMMEND | {"at": "train"}, "at=train is no split with one cut"),
         (RecommendSettings, RECOMMEND | {"top_k": 0}, "top_k=0 recommends nothing"),
+        (RecommendSettings, RECOMMEND | {"chunk_users": 0}, "chunk_users=0 does not fit"),
     ],
 )
 def test_what_lies_outside_its_bounds_is_named(cls: type, given: dict[str, Any], message: str) -> None:

@@ -21,6 +21,7 @@ def fill(folder: Path) -> None:
     publish.write_document({"schema_version": SCHEMA_VERSION}, folder, Table.METADATA)
     publish.write_document({}, folder, Table.VOCABULARIES)
     publish.write_document({}, folder, Table.QUALITY)
+    publish.write_document({}, folder, Table.PROFILE)
 
 
 def test_latest_moves_to_each_new_version(tmp_path: Path) -> None:
