@@ -2,8 +2,9 @@
 
 The policy is the one `recommend` draws slates by: the bundle's scores of each logged moment, the dial turned,
 Plackett-Luce at a temperature. It is asked how likely it would have shown each logged item, given the slots
-above it as they were. Only slates count that came after all the bundle has learned from, so that a model is
-not judged by the outcomes it was fitted on; what is known of items is what was known when it ended to learn.
+above it as they were. Only slates count that came after all the bundle has learned from and after the
+validation cut: no model is judged by the outcomes it was fitted on, and what it knows of items is what was
+known at that cut.
 
 Legend: R rows of the log, S slates, K slots, V items (entry 0 pads), B slates of a chunk.
 """
@@ -17,13 +18,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-import torch
 
 from recsys.bundle import Bundle
 from recsys.bundle_fit import catalogue_for
 from recsys.data.cut_features import CutScaler
 from recsys.data.cut_tables import CutTable
-from recsys.data.popularity import popularity_at
 from recsys.data.tables import FeatureTables
 from recsys.evaluation.dial import NO_CRITIC, NO_LOG, advantage_of
 from recsys.evaluation.scoring import score_users
@@ -34,10 +33,11 @@ from recsys.policy.off_policy.panel import PanelConfig, decision_panel
 from recsys.policy.off_policy.refusal import OverlapRules
 from recsys.policy.off_policy.tilt import TiltedLog, slates_of
 from recsys.policy.slates import PolicyConfig, slate_propensities
-from recsys.schema import SECONDS_PER_DAY, Impression, InputError, Table
+from recsys.schema import SECONDS_PER_DAY, Impression, InputError, Split, Table
 from recsys.settings import check_range
 
 TILTED, OWN = "tilted", "own"
+_KNOWN_AT = Split.VALIDATION
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +79,7 @@ def own_panel(
 ) -> dict[str, Any]:
     """As `tilted_panel`, of the policy that the bundle would follow; `num_slates` and `num_slates_known` tell
     the sample from all there were, `zero_share` is that of logged items it would never show. The horizon is
-    half of the time between what the bundle learned until and the cut, `horizon_days` at most. A policy that
+    half of the time between that and the cut, `horizon_days` at most. A policy that
     cannot be asked about this log is refused, with the reason.
     """
     policy = replace(policy, dial=bundle.dial if policy.dial is None else policy.dial)
@@ -93,6 +93,20 @@ def own_panel(
         return found | _own_panel(bundle, tables, split, policy, horizon_days, level, config)
     except InputError as error:
         return found | {"refused": [str(error)]}
+
+
+def panel_lines(panels: list[dict[str, Any]]) -> list[str]:
+    """A line a panel for people: the doubly robust gain with its lower bound, or why there is none."""
+    lines = []
+    for panel in panels:
+        who = "the log's policy, tilted" if panel["policy"] == TILTED else "this bundle's policy"
+        if panel["refused"]:
+            lines.append(f"{who}: no estimate: {'; '.join(panel['refused'])}")
+        else:
+            gain = panel["estimates"]["dr"]["gain"]
+            dial = f"dial {panel['dial']:g}"
+            lines.append(f"{who}, {dial}: gain a slot {gain['value']:+.5f} [{gain['lower']['t']:+.5f}]")
+    return lines
 
 
 def _own_panel(
@@ -109,12 +123,12 @@ def _own_panel(
         raise InputError(NO_LOG)
     if policy.dial and not bundle.advantage:
         raise InputError(NO_CRITIC)
-    learned, cut = int(bundle.trained_on["learned_until"]), tables.cut(split)
-    horizon_days = min(horizon_days, (cut - learned) // (2 * SECONDS_PER_DAY))
+    start, cut = max(int(bundle.trained_on["learned_until"]), tables.cut(_KNOWN_AT)), tables.cut(split)
+    horizon_days = min(horizon_days, (cut - start) // (2 * SECONDS_PER_DAY))
     if horizon_days < 1:
         raise InputError(
-            "the model has learned from all that was followed before this cut, so these outcomes would "
-            "flatter it; evaluate it at a later cut (split=test, or newer tables)"
+            "no outcome is left between what the model has learned from and this cut; evaluate it at a later "
+            "one (split=test, or newer tables)"
         )
     table = pq.read_table(folder)
     if not table.num_rows:
@@ -122,7 +136,7 @@ def _own_panel(
     check_evaluable(table)
     table = table.filter(
         pc.and_(
-            pc.greater(table[Impression.TIMESTAMP], learned),
+            pc.greater(table[Impression.TIMESTAMP], start),
             pc.less_equal(table[Impression.TIMESTAMP], cut - horizon_days * SECONDS_PER_DAY),
         )
     )
@@ -135,7 +149,7 @@ def _own_panel(
         horizon_days=horizon_days,
         event_types=tables.metadata["event_types"],
     )
-    target_R = _target_propensities(log, bundle, tables, split, policy)
+    target_R = _target_propensities(log, bundle, tables, policy)
     panel = decision_panel(
         log.decisions_of(target_R),
         config=PanelConfig(level=level, most_reward=config.most_reward),
@@ -162,7 +176,7 @@ def _sample(table: pa.Table, config: OffPolicyConfig) -> tuple[pa.Table, int]:
 
 
 def _target_propensities(
-    log: TiltedLog, bundle: Bundle, tables: FeatureTables, split: str, policy: PolicyConfig
+    log: TiltedLog, bundle: Bundle, tables: FeatureTables, policy: PolicyConfig
 ) -> np.ndarray:
     """(R,) With which the policy shows each logged item in its slot, given those above; 0: never."""
     slate_R, first_S = slates_of(log.rows)
@@ -171,31 +185,26 @@ def _target_propensities(
     item_SK = np.zeros((len(first_S), int(place_R.max()) + 1), np.int64)
     item_SK[slate_R[row_R], place_R] = log.item_R[row_R]
 
-    items, event_types = tables.items(split), tables.metadata["event_types"]
+    items, event_types = tables.items(_KNOWN_AT), tables.metadata["event_types"]
     advantage = advantage_of(bundle) if policy.dial else None
     weight_S = np.ones(len(first_S), np.float32)
     if advantage is not None:
         weight_S = advantage.weights_of(
             controls_of(tables.histories, user_S, timestamp_S, event_types=event_types)
         )
-    table = _moments(tables, split, user_S, timestamp_S)
+    table = _moments(tables, user_S, timestamp_S)
     seen = seen_and_targets(tables, table)[0] if tables.metadata["filter_seen"] else None
-    learned = np.array([bundle.trained_on["learned_until"]])
-    catalogue = catalogue_for(bundle, tables, split)._replace(
-        popularity_TVW=torch.from_numpy(popularity_at(tables, learned))
-    )
     known_V = items.in_training & (np.arange(len(items.in_training)) > 0)
     category_V = category_of(tables, items)
     propensity_SK = np.zeros(item_SK.shape)
     for chunk in score_users(
         model=bundle.model,
-        catalogue=catalogue,
+        catalogue=catalogue_for(bundle, tables, _KNOWN_AT),
         tables=tables,
         table=table,
         scaler=CutScaler(**bundle.scaler),
     ):
-        there_BV = known_V & (items.first_seen <= timestamp_S[chunk.rows, None])
-        score_BV = np.where(there_BV, chunk.score_BV, -np.inf).astype(np.float32)
+        score_BV = np.where(known_V, chunk.score_BV, -np.inf).astype(np.float32)
         if seen is not None:
             for b, row in enumerate(chunk.rows):
                 score_BV[b, seen.row(int(row))] = -np.inf
@@ -216,9 +225,9 @@ def _places(slate_R: np.ndarray, slot_R: np.ndarray) -> tuple[np.ndarray, np.nda
     return row_R, np.arange(len(row_R)) - starts_R
 
 
-def _moments(tables: FeatureTables, split: str, user_S: np.ndarray, timestamp_S: np.ndarray) -> CutTable:
+def _moments(tables: FeatureTables, user_S: np.ndarray, timestamp_S: np.ndarray) -> CutTable:
     """The users as they were just before each slate: what scores of items are made from, nothing else."""
-    histories, now = tables.histories, tables.at_cut(split=split)
+    histories, now = tables.histories, tables.at_cut(split=_KNOWN_AT)
     first_S, last_S = histories.offsets[user_S - 1], histories.offsets[user_S]
     length_S = [
         int(np.searchsorted(histories.timestamp[first:last], time))

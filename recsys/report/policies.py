@@ -119,9 +119,8 @@ def _about(found: Row) -> str:
             f"what users brought on the day of a slate and within {found['horizon_days']} days after it"
         )
     if found.get("num_slates"):
-        parts.append(
-            f"{plain(found['num_slates'])} of {plain(found['num_slates_known'])} slates, drawn at random"
-        )
+        asked, known = plain(found["num_slates"]), plain(found["num_slates_known"])
+        parts.append(f"{asked} of the {known} slates since it learned (a random sample where there are many)")
     return "; ".join(parts) + "." if parts else ""
 
 
@@ -228,21 +227,33 @@ def loop_table(rows: Sequence[Row], *, currency: str) -> Table:
         values, figures = loop_values(row), row["figures"]
         cells = [Cell(text=", ".join(dial_text(dial) for dial in row["dials"]) or MISSING)]
         cells += [Cell(text=money(values.get(label), currency=currency)) for label in labels]
+        attainable = figures.get("attainable") or {}
         for name in ("gain", "over_myopic"):
-            cells.append(_loop_cell(figures.get(name), figures.get(f"share_{name}"), currency=currency))
+            share = figures.get(f"share_{name}")
+            cells.append(_loop_cell(figures.get(name), share, attainable.get("low"), currency=currency))
         hint = f"{len(row['seeds'])} seeds" if row["seeds"] else ""
         body.append(TableRow(label=f"Round {row['round']}", hint=hint, cells=tuple(cells)))
     header = ("Round", "Dial, by seed", *labels, "Dialled over accuracy", "Dialled over the reference")
     return Table(title="True value a user", header=header, rows=tuple(body))
 
 
-def _loop_cell(gain: Mapping[str, Any] | None, share: Mapping[str, Any] | None, *, currency: str) -> Cell:
-    """Money with its interval; below it the share of the attainable."""
+def _loop_cell(
+    gain: Mapping[str, Any] | None,
+    share: Mapping[str, Any] | None,
+    least_attainable: float | None,
+    *,
+    currency: str,
+) -> Cell:
+    """Money with its interval; below it the share of the attainable, which is one of something only where
+    that surely exceeds 0.
+    """
     if gain is None:
         return Cell(text=MISSING)
     value, low, high = (money(gain[end], currency=currency, signed=True) for end in ("value", "low", "high"))
     note = ""
-    if share is not None:
+    if least_attainable is None or least_attainable <= 0:
+        note = "no share: nothing may be attainable"
+    elif share is not None:
         part, least, most = (percent(share[end], signed=True) for end in ("value", "low", "high"))
         note = f"{part} of the attainable" + (f" ({least} to {most})" if MISSING not in (least, most) else "")
     return Cell(text=value, small=f"{low} to {high}" if MISSING not in (low, high) else "", note=note)

@@ -229,6 +229,7 @@ def loop_rounds() -> list[dict[str, Any]]:
                 "value_aware_0.2": 12.4,
             },
             "figures": {
+                "attainable": figure(2.2, 0.4),
                 "gain": figure(0.2 * number, 0.05),
                 "share_gain": figure(0.09 * number, 0.02),
                 "over_myopic": figure(-1.1 + 0.3 * number, 0.1),

@@ -87,7 +87,7 @@ def test_a_refused_panel_gives_the_reason_and_the_overlap_but_no_estimate() -> N
     assert facts["Effective sample"].startswith("412 slots, 2.5% of the log")
     assert facts["Mean weight"].startswith("1.001 ± 0.004")
     assert facts["Never shown"].startswith("1.4%")
-    assert "2,000 of 12,345 slates" in found.about
+    assert "2,000 of the 12,345 slates" in found.about
 
 
 def test_a_panel_that_was_never_looked_at_is_its_reason_alone() -> None:
@@ -124,6 +124,14 @@ def test_the_loop_sets_policies_beside_the_reference_and_the_best_oracle() -> No
     lines = loop_plot(rounds, currency="$")["data"]
     assert [line["name"] for line in lines] == list(values)
     assert lines[3]["y"] == [10.2, 10.2, 10.2]
+
+
+def test_there_is_no_share_of_what_may_be_nothing() -> None:
+    (row, *_) = loop_rounds()
+    row["figures"]["attainable"] = {"value": -0.2, "low": -0.6, "high": 0.3}
+    cells = loop_table([row], currency="$").rows[0].cells
+    assert cells[-1].note == "no share: nothing may be attainable"
+    assert cells[-1].text == "−$0.80"
 
 
 def test_a_round_that_lacks_figures_shows_them_as_missing() -> None:
