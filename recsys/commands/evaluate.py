@@ -42,7 +42,7 @@ def evaluate_and_report(
     from recsys.evaluation.dial import dial_front, front_lines
     from recsys.evaluation.examples import example_users
     from recsys.evaluation.loop import read_loop
-    from recsys.evaluation.off_policy import OffPolicyConfig, own_panel, panel_lines, tilted_panel
+    from recsys.evaluation.off_policy import OffPolicyConfig, own_lines, own_panel, tilted_panel
     from recsys.report.compare import standings
     from recsys.report.content import Report
     from recsys.report.page import write_report
@@ -117,7 +117,7 @@ def evaluate_and_report(
         print(note)
     for line in summary_lines(evaluation.figures, verdicts=evaluation.verdicts, currency=currency):
         print(line)
-    for line in [*front_lines(turned), *panel_lines(panels)]:
+    for line in [*front_lines(turned), *own_lines(panels)]:
         print(line)
     print(f"report: {(output / 'report.html').resolve()}", flush=True)
 

@@ -95,17 +95,18 @@ def own_panel(
         return found | {"refused": [str(error)]}
 
 
-def panel_lines(panels: list[dict[str, Any]]) -> list[str]:
-    """A line a panel for people: the doubly robust gain with its lower bound, or why there is none."""
+def own_lines(panels: list[dict[str, Any]]) -> list[str]:
+    """A line for people on the bundle's own policy: the doubly robust gain with its lower bound, or why there
+    is none. The front has told of the tilt.
+    """
     lines = []
     for panel in panels:
-        who = "the log's policy, tilted" if panel["policy"] == TILTED else "this bundle's policy"
-        if panel["refused"]:
-            lines.append(f"{who}: no estimate: {'; '.join(panel['refused'])}")
-        else:
+        if panel["policy"] == OWN and panel["refused"]:
+            lines.append(f"this bundle's policy: no estimate: {'; '.join(panel['refused'])}")
+        elif panel["policy"] == OWN:
             gain = panel["estimates"]["dr"]["gain"]
-            dial = f"dial {panel['dial']:g}"
-            lines.append(f"{who}, {dial}: gain a slot {gain['value']:+.5f} [{gain['lower']['t']:+.5f}]")
+            found = f"gain a slot {gain['value']:+.5f} [{gain['lower']['t']:+.5f}]"
+            lines.append(f"this bundle's policy, dial {panel['dial']:g}: {found}")
     return lines
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from recsys.bundle import load_bundle
 from recsys.data.tables import FeatureTables
-from recsys.evaluation.off_policy import OffPolicyConfig, own_panel, tilted_panel
+from recsys.evaluation.off_policy import OffPolicyConfig, own_lines, own_panel, tilted_panel
 from recsys.policy.slates import PolicyConfig
 from recsys.schema import Split
 from tests import tiny
@@ -120,6 +120,16 @@ def test_outcomes_that_the_model_has_learned_from_are_refused(market: Path) -> N
         "no outcome is left between what the model has learned from and this cut"
     )
     assert "estimates" not in found
+
+
+def test_the_own_policy_has_a_line_of_its_own() -> None:
+    gain = {"value": 0.002, "lower": {"t": -0.001}}
+    told = {"policy": "own", "dial": 0.4, "refused": [], "estimates": {"dr": {"gain": gain}}}
+    refused = {"policy": "own", "dial": 0.4, "refused": ["one weight holds all"]}
+    assert own_lines([{"policy": "tilted", "refused": ["x"]}, told, refused]) == [
+        "this bundle's policy, dial 0.4: gain a slot +0.00200 [-0.00100]",
+        "this bundle's policy: no estimate: one weight holds all",
+    ]
 
 
 def test_a_front_without_a_log_leaves_a_panel_with_the_reason() -> None:
