@@ -14,7 +14,9 @@ from recsys.entry import hydra_command
 from recsys.settings import read_own, read_settings
 
 if TYPE_CHECKING:
+    from recsys.evaluation.off_policy import OffPolicyConfig
     from recsys.policy.dial import DialConfig
+    from recsys.policy.slates import PolicyConfig
 
 
 def evaluate_and_report(
@@ -25,25 +27,49 @@ def evaluate_and_report(
     output: Path | None,
     dial: DialConfig,
     sets_dial: bool = False,
+    policy: PolicyConfig | None = None,
+    off_policy: OffPolicyConfig | None = None,
+    loop: Path | None = None,
 ) -> None:
     """Evaluate, write both files, and print the short table and where the report is.
 
     `output` None: the folder of the run that trained the bundle. `sets_dial`: record the front's default dial
-    in the bundle, which has not served yet.
+    in the bundle, which has not served yet. `policy`: that which is asked what it would have earned; None for
+    a bundle that has just learned from the whole log. `loop`: results of a closed loop to show.
     """
     from recsys.bundle import load_bundle, set_dial
     from recsys.evaluation import evaluate_bundle
     from recsys.evaluation.dial import dial_front, front_lines
     from recsys.evaluation.examples import example_users
+    from recsys.evaluation.loop import read_loop
+    from recsys.evaluation.off_policy import OffPolicyConfig, own_lines, own_panel, tilted_panel
     from recsys.report.compare import standings
     from recsys.report.content import Report
     from recsys.report.page import write_report
     from recsys.report.summary import summary_lines
 
+    rounds = read_loop(loop) if loop else []
     bundle = load_bundle(bundle_dir)
     output = output or bundle.output_dir
     evaluation = evaluate_bundle(bundle=bundle, tables=tables, split=split)
-    turned = dial_front(bundle=bundle, tables=tables, split=split, config=dial)
+    off_policy = off_policy or OffPolicyConfig()
+    turned = dial_front(
+        bundle=bundle, tables=tables, split=split, config=dial, most_reward=off_policy.most_reward
+    )
+    horizon_days = dial.critic.horizon_days
+    panels = [tilted_panel(turned, horizon_days=horizon_days)]
+    if policy is not None:
+        panels.append(
+            own_panel(
+                bundle=bundle,
+                tables=tables,
+                split=split,
+                policy=policy,
+                horizon_days=horizon_days,
+                level=dial.level,
+                config=off_policy,
+            )
+        )
     if sets_dial:
         set_dial(bundle_dir, turned["default"])
     content = {
@@ -56,6 +82,8 @@ def evaluate_and_report(
         "pit_histograms": evaluation.value.pit_histograms,
         "cohort_curves": evaluation.value.cohort_curves,
         "dial": turned,
+        "off_policy": panels,
+        "loop": rounds,
     }
     with whole_file(output / "metrics.json") as building:
         building.write_text(json.dumps(content, indent=1))
@@ -74,6 +102,9 @@ def evaluate_and_report(
         pit_histograms=evaluation.value.pit_histograms,
         cohort_curves=evaluation.value.cohort_curves,
         value_groups=evaluation.value.value_groups,
+        dial=turned,
+        off_policy=panels,
+        loop=rounds,
         coverage_curve=evaluation.coverage_curve,
         examples=example_users(evaluation, tables=tables, split=split) if public else (),
         data_is_public=public,
@@ -86,7 +117,7 @@ def evaluate_and_report(
         print(note)
     for line in summary_lines(evaluation.figures, verdicts=evaluation.verdicts, currency=currency):
         print(line)
-    for line in front_lines(turned):
+    for line in [*front_lines(turned), *own_lines(panels)]:
         print(line)
     print(f"report: {(output / 'report.html').resolve()}", flush=True)
 
@@ -115,6 +146,7 @@ class EvaluateSettings:
     models_dir: str
     cache_dir: str
     output_dir: str | None = None
+    loop: str | None = None
 
 
 @hydra_command("evaluate")
@@ -123,11 +155,15 @@ def main(cfg: Any) -> None:
 
     from recsys.bundle import bundle_folder
     from recsys.data.tables import FeatureTables, resolve_tables
+    from recsys.evaluation.off_policy import OffPolicyConfig
     from recsys.policy.dial import DialConfig
+    from recsys.policy.slates import PolicyConfig
 
     given: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
     settings = read_own(EvaluateSettings, given)
     dial = read_settings(DialConfig, given["dial"], where="dial")
+    policy = read_settings(PolicyConfig, given["policy"], where="policy")
+    off_policy = read_settings(OffPolicyConfig, given["off_policy"], where="off_policy")
     dataset = cfg.dataset.name
     tables_dir = resolve_tables(features_dir=settings.features_dir, dataset=dataset, version=settings.version)
     evaluate_and_report(
@@ -136,4 +172,7 @@ def main(cfg: Any) -> None:
         split=settings.split,
         output=Path(settings.output_dir) if settings.output_dir else None,
         dial=dial,
+        policy=policy,
+        off_policy=off_policy,
+        loop=Path(settings.loop) if settings.loop else None,
     )

@@ -23,7 +23,7 @@ from recsys.policy.advantage import Advantage, cross_fitted
 from recsys.policy.dial import DialConfig, default_dial
 from recsys.policy.memory import shown_before
 from recsys.policy.off_policy.panel import PanelConfig
-from recsys.policy.off_policy.tilt import TiltedLog
+from recsys.policy.off_policy.tilt import TiltedLog, gain_of
 from recsys.policy.slates import DETERMINISTIC, PolicyConfig, draw_slates
 from recsys.schema import InputError
 
@@ -34,6 +34,15 @@ NO_LOG = (
     "plackett_luce and hand their log in with `python -m recsys feedback`"
 )
 
+NO_CRITIC = (
+    "this bundle has no critic: its data has no time, or too few visits were followed to the end of the "
+    "horizon; train it anew on a longer log, or with a lower dial.critic.horizon_days"
+)
+NO_EFFECT = (
+    "the critic found nothing that items do to later visits beyond chance, so the dial turns nothing; "
+    "collect a longer log"
+)
+
 
 def advantage_of(bundle: Bundle) -> Advantage | None:
     """The critic of a bundle; None where it has none."""
@@ -42,17 +51,27 @@ def advantage_of(bundle: Bundle) -> Advantage | None:
     return Advantage.of_arrays({name: tensor.numpy() for name, tensor in bundle.advantage.items()})
 
 
-def dial_front(*, bundle: Bundle, tables: FeatureTables, split: str, config: DialConfig) -> dict[str, Any]:
+def dial_front(
+    *,
+    bundle: Bundle,
+    tables: FeatureTables,
+    split: str,
+    config: DialConfig,
+    most_reward: float | None = None,
+) -> dict[str, Any]:
     """front: a row a setting (dial, ndcg, ndcg_loss against pure accuracy with its interval, value@10,
     coverage@10, gain with its interval and lower bound); default: the dial to start from; refused: why there
-    is no estimate of the gain.
+    is no estimate of the gain; panel: every estimate (`decision_panel`) at the dial `panel_dial`, the default
+    or, where that is 0, the largest setting that accuracy allows; None without a log. `most_reward`: as in
+    `PanelConfig`.
 
     Accuracy is that of the view `all`, on what followed the cut; the gain is of decisions whose horizon ended
     before it, by critics that did not learn from the users they are judged on.
     """
     advantage = advantage_of(bundle)
     if advantage is None:
-        return {"front": [], "default": 0.0, "refused": "this bundle has no critic; train it anew"}
+        found = {"front": [], "default": 0.0, "refused": NO_CRITIC, "split": split}
+        return found | {"panel": None, "panel_dial": None}
     table, items = tables.at_cut(split=split), tables.items(split)
     seen, _ = seen_and_targets(tables, table)
     view = ranking_views(tables, table, items, known=items.in_training)[0]
@@ -97,9 +116,11 @@ def dial_front(*, bundle: Bundle, tables: FeatureTables, split: str, config: Dia
     index_weight_U = np.ones(tables.histories.num_users + 1)
     index_weight_U[table.user_index] = weight_U
     front = _accuracy(plain, ranked, view, np.nan_to_num(items.price), tables.num_items)
-    panel = PanelConfig(level=config.level)
-    folds_FV = None
-    if log is not None and bundle.advantage["item_V"].any():
+    panel_config = PanelConfig(level=config.level, most_reward=most_reward)
+    folds_FV, panels = None, {}
+    if log is not None and not bundle.advantage["item_V"].any():
+        refused = NO_EFFECT
+    elif log is not None:
         folds_FV = cross_fitted(
             tables.histories,
             num_items=tables.num_items,
@@ -110,13 +131,23 @@ def dial_front(*, bundle: Bundle, tables: FeatureTables, split: str, config: Dia
     for row in front:
         gain: dict[str, Any] = dict.fromkeys(("value", "low", "high", "lower"))
         if log is not None and folds_FV is not None and row["dial"] > 0:
-            gain = log.gain(folds_FV, index_weight_U, dial=row["dial"], config=panel)
+            panel = log.panel(folds_FV, index_weight_U, dial=row["dial"], config=panel_config)
+            panels[row["dial"]], gain = panel, gain_of(panel)
             row["logged_value"] = gain["logged"]
             refused = refused or "; ".join(gain["refused"]) or None
         row |= {"gain": gain["value"], "gain_low": gain["low"], "gain_high": gain["high"]}
         row["gain_lower"] = gain["lower"]
     default = default_dial(front, most_ndcg_loss=config.most_ndcg_loss)
-    return {"front": front, "default": default, "refused": refused, "split": split}
+    shown = default or _largest_allowed(front, config.most_ndcg_loss)
+    found = {"front": front, "default": default, "refused": refused, "split": split}
+    return found | {"panel": panels.get(shown), "panel_dial": shown}
+
+
+def _largest_allowed(front: list[dict[str, Any]], most_ndcg_loss: float) -> float | None:
+    """The largest dial above 0 that accuracy allows, else the smallest."""
+    turned = sorted(row["dial"] for row in front if row["dial"] > 0)
+    allowed = [row["dial"] for row in front if row["dial"] > 0 and row["ndcg_loss"] <= most_ndcg_loss]
+    return max(allowed, default=turned[0] if turned else None)
 
 
 def _log(tables: FeatureTables, split: str, config: DialConfig) -> tuple[TiltedLog | None, str | None]:

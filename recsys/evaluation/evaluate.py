@@ -52,9 +52,10 @@ class Evaluation:
 
 
 def evaluate_bundle(
-    *, bundle: Bundle, tables: FeatureTables, split: str, progress: bool = True
+    *, bundle: Bundle, tables: FeatureTables, split: str, progress: bool = True, compares: bool = True
 ) -> Evaluation:
-    """Score the users of a cut and compare with the baselines fitted on the same events.
+    """Score the users of a cut and compare with the baselines fitted on the same events. Without `compares`
+    the model stands alone: what it told of each user, its ranking, and no figures of value.
 
     Raises InputError where the bundle does not fit the tables or has learned past the cut, and at `now`.
     """
@@ -77,10 +78,11 @@ def evaluate_bundle(
         table=table,
         scaler=CutScaler(**bundle.scaler),
         calibration=bundle.calibration,
-        num_draws=NUM_DRAWS,
+        num_draws=NUM_DRAWS if compares else 0,
         progress="scoring" if progress else None,
     )
-    ranked, kept = rank_all(chunks=chunks, baselines=ranking_baselines(interactions), views=views, seen=seen)
+    baselines = ranking_baselines(interactions) if compares else []
+    ranked, kept = rank_all(chunks=chunks, baselines=baselines, views=views, seen=seen)
     estimates = estimates_of(kept, len(table.user_index))
     figures, ndcg10 = ranking_figures(ranked)
     beyond, curve = beyond_figures(
@@ -90,7 +92,7 @@ def evaluate_bundle(
     heads = bundle.model.value_heads
     if heads is None or not tables.is_time_split:
         notes.append("value parts are off: the data set has an order of events but no time and no money")
-    else:
+    elif compares:
         if not heads.config.has_value:
             notes.append(
                 "value parts are off: the data set has no money; retention stays on, and conversion where "
@@ -229,7 +231,7 @@ def per_user(*, bundle_dir: Path, tables_dir: Path, cut: int, split: str = "test
     tables = FeatureTables(tables_dir=tables_dir)
     bundle = load_bundle(bundle_dir)
     try:
-        evaluation = evaluate_bundle(bundle=bundle, tables=tables, split=split)
+        evaluation = evaluate_bundle(bundle=bundle, tables=tables, split=split, compares=False)
     except InputError as error:  # of two bundles, which
         raise InputError(f"{bundle_dir.name}: {error}") from error
     table = evaluation.table

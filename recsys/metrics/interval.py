@@ -60,8 +60,12 @@ def bootstrap(
         else:
             drawn = (np.repeat(np.arange(num_users), weights.astype(np.int64)) for weights in weight_RU)
             parts.append(np.array([statistic(*(array[rows] for array in arrays_U)) for rows in drawn]))
-    centred = isinstance(statistic, Statistic) and statistic.centred
-    return _interval(statistic(*arrays_U), np.concatenate(parts), level, centred=centred)
+    resampled_R = np.concatenate(parts)
+    if not isinstance(statistic, Statistic):
+        return _interval(statistic(*arrays_U), resampled_R, level)
+    found = _interval(statistic(*arrays_U), resampled_R, level, centred=statistic.centred)
+    low, high = (float(np.clip(end, statistic.least, statistic.most)) for end in (found.low, found.high))
+    return Interval(found.value, low, high)
 
 
 def mean_intervals(

@@ -49,7 +49,7 @@ def is_covered(pit_U: np.ndarray, level: float) -> np.ndarray:
     return (np.abs(pit_U - 0.5) <= level / 2).astype(np.float64)
 
 
-@functools.partial(Statistic, centred=True)
+@functools.partial(Statistic, centred=True, least=0.0, most=1.0)
 def ks_distance(pit_U: np.ndarray, weight_RU: np.ndarray) -> np.ndarray:
     """Largest gap between the share of users up to a PIT and that PIT: 0 is right (Kolmogorov)."""
     groups = TieGroups(pit_U)

@@ -10,6 +10,7 @@ Legend: R resamples, U users, G groups of tied users (ascending key), Q bins of 
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -23,11 +24,19 @@ class Statistic:
     users may come before the weights.
 
     centred: resamples add noise that moves this statistic one way (an error of deciles grows), so their
-    quantiles are moved until their median is the figure itself.
+    quantiles are moved until their median is the figure itself. least, most: what it cannot fall below or
+    exceed, and so where a moved interval ends.
     """
 
-    def __init__(self, weighted: Callable[..., np.ndarray], *, centred: bool = False) -> None:
-        self._weighted, self.centred = weighted, centred
+    def __init__(
+        self,
+        weighted: Callable[..., np.ndarray],
+        *,
+        centred: bool = False,
+        least: float = -math.inf,
+        most: float = math.inf,
+    ) -> None:
+        self._weighted, self.centred, self.least, self.most = weighted, centred, least, most
         functools.update_wrapper(self, weighted)
 
     def __call__(self, *arrays_U: np.ndarray) -> float:

@@ -70,7 +70,7 @@ def total_bias(actual_U: np.ndarray, predicted_U: np.ndarray, weight_RU: np.ndar
     return (weight_RU @ predicted_U) / (weight_RU @ actual_U) - 1.0
 
 
-@functools.partial(Statistic, centred=True)
+@functools.partial(Statistic, centred=True, least=0.0)
 def decile_mape(actual_U: np.ndarray, predicted_U: np.ndarray, weight_RU: np.ndarray) -> np.ndarray:
     """Mean over prediction deciles of |mean predicted - mean actual| / mean actual (Wang et al. 2019).
 
@@ -82,7 +82,7 @@ def decile_mape(actual_U: np.ndarray, predicted_U: np.ndarray, weight_RU: np.nda
     return error_RQ.sum(axis=1) / is_positive_RQ.sum(axis=1)
 
 
-@functools.partial(Statistic, centred=True)
+@functools.partial(Statistic, centred=True, least=0.0)
 def decile_wape(actual_U: np.ndarray, predicted_U: np.ndarray, weight_RU: np.ndarray) -> np.ndarray:
     """Sum over prediction deciles of |predicted - actual|, divided by the sum of |actual|."""
     actual_RQ, predicted_RQ = _decile_sums(actual_U, predicted_U, weight_RU)

@@ -82,9 +82,12 @@ class Advantage:
         self, histories: FlatHistories, user_U: np.ndarray, cut: int, *, event_types: Mapping[str, int]
     ) -> np.ndarray:
         """float32 (U,): a(u) of users (by index, from 1) who come again just after the cut; 1 on average."""
+        return self.weights_of(controls_at(histories, user_U, cut, event_types=event_types))
+
+    def weights_of(self, control_UC: np.ndarray) -> np.ndarray:
+        """float32 (U,): a(u) in these states (`recsys.policy.occasions`)."""
         if not self.item_V.any():
-            return np.ones(len(user_U), np.float32)
-        control_UC = controls_at(histories, user_U, cut, event_types=event_types)
+            return np.ones(len(control_UC), np.float32)
         days_U = np.exp(control_UC @ self.control_C + self.constant) / self.mean_days
         return np.clip(days_U, _LEAST_WEIGHT, _LARGEST_WEIGHT).astype(np.float32)
 

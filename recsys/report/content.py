@@ -31,6 +31,8 @@ _REQUIRED_KEYS: dict[str, tuple[str, ...]] = {
     "coverage_curve": ("k", "model", "share"),
     "cohort_curves": ("cohort", "n", "spend", "retention"),
     "value_groups": ("by", "group", "horizon_days", "n", "hidden", "figures"),
+    "off_policy": ("policy", "dial", "refused"),
+    "loop": ("world", "round", "seeds", "dials", "values", "figures"),
     "examples": ("label", "history", "recommendations"),
     "verdicts": ("claim", "met", "detail"),
 }
@@ -62,6 +64,11 @@ class Report:
     cohort_curves: Sequence[Row] = ()  # spend and retention: rows as in the two curves above
     # figures: {metric: {value, low, high}}, none where `hidden` says why
     value_groups: Sequence[Row] = ()
+    # `evaluation.dial.dial_front`: front (rows), default, refused; nothing where no dial was judged
+    dial: Row = field(default_factory=dict)
+    # panels of `policy.off_policy.panel` with `policy`, `dial` and `refused` (`evaluation.off_policy`)
+    off_policy: Sequence[Row] = ()
+    loop: Sequence[Row] = ()  # a world and round each, as `evaluation.loop` reads them
     coverage_curve: Sequence[Row] = ()  # share of the catalogue in anyone's top k
     # history: {date, item, value}; recommendations: {item, score, hit}; value: {days: {expected, actual}};
     # retention_<days>d: probability

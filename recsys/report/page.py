@@ -13,7 +13,7 @@ from typing import Any
 import jinja2
 
 from recsys.disk import whole_file
-from recsys.report import names, plots, sections
+from recsys.report import names, plots, policies, policy_plots, sections
 from recsys.report.compare import Group, groups
 from recsys.report.content import Report
 
@@ -117,6 +117,12 @@ def _content(report: Report, sheet: _PlotSheet) -> dict[str, Any]:
             "groups": group_tables(*_RETURNS_OF_GROUPS),
             "notes": _notes(report, "retention"),
         },
+        "policies": {
+            "front": _front(report, sheet),
+            "panels": _panels(report, sheet),
+            "meanings": policies.meanings(report.off_policy),
+            "loop": _loop(report, sheet),
+        },
         "training": [
             {"title": title, "plot": sheet.add(spec)}
             for title, spec in plots.training_plots(report.training_curves)
@@ -199,6 +205,37 @@ def _coverage(report: Report, sheet: _PlotSheet) -> dict[str, Any] | None:
     if not rows:
         return None
     return {"plot": sheet.add(plots.coverage_plot(rows)), "table": sections.coverage_table(rows)}
+
+
+def _front(report: Report, sheet: _PlotSheet) -> dict[str, Any] | None:
+    table = policies.front_table(report.dial, currency=report.currency)
+    if table is None:
+        return None
+    plot = sheet.add(policy_plots.front_plot(report.dial, currency=report.currency))
+    has_gain = any(row["gain"] is not None for row in report.dial["front"])
+    return {"table": table, "plot": plot, "has_gain": has_gain}
+
+
+def _panels(report: Report, sheet: _PlotSheet) -> list[dict[str, Any]]:
+    found = []
+    for given in report.off_policy:
+        panel = policies.panel(given, currency=report.currency)
+        plot = None
+        if panel.table is not None:
+            plot = sheet.add(policy_plots.gains_plot(given, currency=report.currency))
+        found.append({"panel": panel, "plot": plot})
+    return found
+
+
+def _loop(report: Report, sheet: _PlotSheet) -> list[dict[str, Any]]:
+    return [
+        {
+            "world": names.humanise(world),
+            "plot": sheet.add(policy_plots.loop_plot(rows, currency=report.currency)),
+            "table": policies.loop_table(rows, currency=report.currency),
+        }
+        for world, rows in policies.loop_worlds(report.loop)
+    ]
 
 
 def _notes(report: Report, section: str) -> list[str]:

@@ -16,7 +16,7 @@ from recsys.report.suppress import is_small, reasons_to_hide
 Spec = dict[str, Any]
 
 OWN, ACTUAL, BASELINE = "var:--own", "var:--actual", "var:--baseline"
-_SERIES = tuple(f"var:--series-{index}" for index in range(1, 6))
+SERIES = tuple(f"var:--series-{index}" for index in range(1, 6))
 _DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
 
 
@@ -32,7 +32,7 @@ def interval_plot(comparison: Comparison, *, models: Sequence[str]) -> Spec:
             "type": "scatter",
             "mode": "markers",
             "x": [figure.value],
-            "y": [_text(names.model_label(model))],
+            "y": [text(names.model_label(model))],
             "marker": {"color": colour, "size": 10},
             "cliponaxis": False,
             "showlegend": False,
@@ -49,7 +49,7 @@ def interval_plot(comparison: Comparison, *, models: Sequence[str]) -> Spec:
                 "width": 5,
             }
         traces.append(trace)
-    layout = _layout(x_title=names.metric(comparison.metric).label)
+    layout = layout_of(x_title=names.metric(comparison.metric).label)
     layout["xaxis"]["rangemode"] = "tozero"
     layout["yaxis"].update(showgrid=False, ticklabelstandoff=6)
     return {"data": traces, "layout": layout}
@@ -70,10 +70,10 @@ def training_plots(curves: Mapping[str, Sequence[tuple[float, float]]]) -> list[
                 {
                     "type": "scatter",
                     "mode": "lines+markers" if len(points) <= 30 else "lines",
-                    "name": _text(names.stage_label(stage)),
+                    "name": text(names.stage_label(stage)),
                     "x": [finite(step) for step, _ in points],
                     "y": [finite(value) for _, value in points],
-                    "line": {"color": ACTUAL if is_training else _SERIES[index % len(_SERIES)], "width": 2},
+                    "line": {"color": ACTUAL if is_training else SERIES[index % len(SERIES)], "width": 2},
                     "marker": {"size": 5},
                     "showlegend": len(stages) > 1,
                 }
@@ -81,7 +81,7 @@ def training_plots(curves: Mapping[str, Sequence[tuple[float, float]]]) -> list[
         title = names.curve_label(thing)
         if len(stages) == 1 and thing not in stages:  # no legend says whose it is
             title += f", {names.stage_label(next(iter(stages)))}"
-        plots.append((title, {"data": traces, "layout": _layout(x_title="step")}))
+        plots.append((title, {"data": traces, "layout": layout_of(x_title="step")}))
     return plots
 
 
@@ -91,9 +91,9 @@ def decile_plot(rows: Sequence[Row], *, currency: str) -> Spec:
     labels = [str(index) for index in range(1, len(rows) + 1)]
     actual = [None if why else finite(row["actual"]) for row, why in zip(rows, hidden, strict=True)]
     predicted = [None if why else finite(row["predicted"]) for row, why in zip(rows, hidden, strict=True)]
-    layout = _layout(
+    layout = layout_of(
         x_title="tenth of users, by expected spend",
-        y_title=_money_title("mean spend", currency),
+        y_title=money_title("mean spend", currency),
         x_type="category",
     )
     layout["xaxis"].update(showgrid=False, ticklabelstandoff=6)
@@ -134,7 +134,7 @@ def pit_plot(counts: Sequence[int]) -> Spec:
     """Shares of people by the PIT of their outcome; all bars reach the line where the law is right."""
     num_bins, total = len(counts), sum(counts)
     middles = [(index + 0.5) / num_bins for index in range(num_bins)]
-    layout = _layout(x_title="where the outcome fell in its predicted law", y_title="share of people")
+    layout = layout_of(x_title="where the outcome fell in its predicted law", y_title="share of people")
     layout["xaxis"].update(showgrid=False, range=[0, 1], tickformat=".1f")
     layout["yaxis"].update(rangemode="tozero", tickformat=".0%")
     bars = [None if is_small(total) else count / total for count in counts]
@@ -180,7 +180,7 @@ def predicted_and_actual_plot(
                 "cliponaxis": False,
             }
         )
-    layout = _layout(x_title=x_title, y_title=y_title)
+    layout = layout_of(x_title=x_title, y_title=y_title)
     layout["yaxis"]["rangemode"] = "tozero"
     if is_share:
         layout["yaxis"]["tickformat"] = ".0%"
@@ -194,7 +194,7 @@ def spend_plot(rows: Sequence[Row], *, currency: str) -> Spec:
         predicted="predicted_mean",
         actual="actual_mean",
         x_title="days after the cut",
-        y_title=_money_title("spend per person", currency),
+        y_title=money_title("spend per person", currency),
     )
 
 
@@ -217,7 +217,7 @@ def coverage_plot(rows: Sequence[Row]) -> Spec:
     traces = []
     for model in models:
         place = 0 if model == OWN_MODEL else baselines.index(model)
-        colour = OWN if model == OWN_MODEL else _SERIES[place % len(_SERIES)]
+        colour = OWN if model == OWN_MODEL else SERIES[place % len(SERIES)]
         points = sorted(
             (finite(row["k"]) or 0, finite(row["share"])) for row in rows if row["model"] == model
         )
@@ -225,7 +225,7 @@ def coverage_plot(rows: Sequence[Row]) -> Spec:
             {
                 "type": "scatter",
                 "mode": "lines+markers",
-                "name": _text(names.model_label(model)),
+                "name": text(names.model_label(model)),
                 "x": [k for k, _ in points],
                 "y": [share for _, share in points],
                 "line": {
@@ -236,15 +236,15 @@ def coverage_plot(rows: Sequence[Row]) -> Spec:
                 "marker": {"size": 6},
             }
         )
-    layout = _layout(x_title="length of the list, k", y_title="share of the catalogue shown")
+    layout = layout_of(x_title="length of the list, k", y_title="share of the catalogue shown")
     layout["yaxis"].update(rangemode="tozero", tickformat=".0%")
     return {"data": traces, "layout": layout}
 
 
-def _layout(*, x_title: str, y_title: str = "", x_type: str = "-") -> Spec:
+def layout_of(*, x_title: str, y_title: str = "", x_type: str = "-") -> Spec:
     def axis(title: str, **more: Any) -> Spec:
         return {
-            "title": {"text": _text(title), "standoff": 8},
+            "title": {"text": text(title), "standoff": 8},
             "automargin": True,
             "gridcolor": "var:--line",
             "zerolinecolor": "var:--line",
@@ -267,10 +267,10 @@ def _layout(*, x_title: str, y_title: str = "", x_type: str = "-") -> Spec:
     }
 
 
-def _money_title(words: str, currency: str) -> str:
+def money_title(words: str, currency: str) -> str:
     return f"{words} ({currency})" if currency else words
 
 
-def _text(words: str) -> str:
+def text(words: str) -> str:
     """Plotly reads a little HTML in its texts; ours has none."""
     return escape(words, quote=False)

@@ -117,3 +117,19 @@ def test_promotion_judges_the_longest_horizon_that_was_watched_to_its_end(
     assert found.horizon_days == horizon_days
     np.testing.assert_array_equal(found.spend_actual_U, actual)
     np.testing.assert_array_equal(found.spend_predicted_U, predicted)
+
+
+def test_promotion_needs_no_challenger_floor_or_baseline(
+    tiny_bundle: Path, tiny_tables: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise AssertionError("promotion does not read this")
+
+    for name in ("value_figures", "ranking_baselines", "watched_cuts"):
+        monkeypatch.setattr(evaluate, name, refuse)
+    found = evaluate.per_user(bundle_dir=tiny_bundle, tables_dir=tiny_tables, cut=1)
+    assert np.isfinite(found.ndcg10_U).any()
+    assert found.spend_predicted_U is not None
+    assert np.isfinite(found.spend_predicted_U).all()

@@ -44,6 +44,19 @@ def test_an_interval_holds_its_figure() -> None:
     assert constant.low <= constant.value <= constant.high
 
 
+def test_a_moved_interval_ends_where_the_figure_must() -> None:
+    """A few large outcomes: resamples spread so far that the moved quantile would say an error below 0."""
+    rng = np.random.default_rng(3)
+    predicted_U = np.exp(rng.normal(size=60))
+    actual_U = predicted_U * np.exp(2 * rng.normal(size=60) - 2)
+    actual_U *= predicted_U.sum() / actual_U.sum()
+    found = bootstrap(value.decile_mape, actual_U, predicted_U)
+    unbounded = Statistic(lambda a, p, w: value.decile_mape.resampled(a, p, weight_RU=w), centred=True)
+    assert bootstrap(unbounded, actual_U, predicted_U).low < 0
+    assert found.low == 0
+    assert found.high == bootstrap(unbounded, actual_U, predicted_U).high
+
+
 @pytest.mark.parametrize("statistic", STATISTICS, ids=lambda s: s.__name__)
 def test_weights_equal_repeated_rows(statistic: Statistic) -> None:
     rng = np.random.default_rng(0)

@@ -155,6 +155,91 @@ def value_groups() -> list[dict[str, Any]]:
     return rows
 
 
+def dial_front() -> dict[str, Any]:
+    settings = ((0.0, None), (0.2, 0.0004), (0.4, 0.0011), (0.8, 0.0012))
+    front = [
+        {
+            "dial": dial,
+            "ndcg@10": 0.0874 * (1 - 0.05 * dial),
+            "ndcg_loss": 0.05 * dial,
+            "ndcg_loss_low": 0.05 * dial - 0.004,
+            "ndcg_loss_high": 0.05 * dial + 0.004,
+            "value@10": 0.21 + 0.02 * dial,
+            "coverage@10": 0.61 + 0.1 * dial,
+            "gain": gain,
+            "gain_low": None if gain is None else gain - 0.0003,
+            "gain_high": None if gain is None else gain + 0.0003,
+            "gain_lower": None if gain is None else gain - 0.00025,
+        }
+        for dial, gain in settings
+    ]
+    return {"front": front, "default": 0.4, "refused": None, "split": "test"}
+
+
+def estimate(value: float, half_width: float) -> dict[str, Any]:
+    bound = value - 0.84 * half_width
+    lower = {"t": bound, "percentile": bound, "studentised": bound}
+    return {**figure(value, half_width), "lower": lower}
+
+
+def off_policy() -> list[dict[str, Any]]:
+    overlap = {
+        "num_users": 2310,
+        "num_weights": 201_030,
+        "num_rewarded": 19_090,
+        "effective_size": 195_486.2,
+        "effective_share": 0.972,
+        "mean_weight": 1.001,
+        "mean_weight_error": 0.004,
+        "max_weight": 1.627,
+        "p999_weight": 1.467,
+        "clipped_share": 0.0,
+        "largest_share": 0.000008,
+        "unsupported_mass": None,
+        "always_certain": False,
+    }
+    names = ("ips", "snips", "dm", "dr", "sndr", "switch_dr", "dr_shrunk")
+    made = {name: {**estimate(4.33, 0.16), "gain": estimate(0.0011, 0.0003)} for name in names}
+    tilted = {"policy": "tilted", "dial": 0.4, "horizon_days": 30, "refused": [], "overlap": overlap}
+    poor = {**overlap, "effective_size": 411.9, "effective_share": 0.0255, "max_weight": 498.4}
+    own = {"policy": "own", "dial": 0.4, "kind": "plackett_luce", "temperature": 1.0, "horizon_days": 3}
+    own |= {"num_slates": 2000, "num_slates_known": 12_345, "zero_share": 0.014, "overlap": poor}
+    reason = "the effective sample is 2.55% of the log, below 5.00%; evaluate a policy closer to it"
+    logged = {"logged": estimate(4.33, 0.16)}
+    bernstein = {"lower": 0.2, "gain_lower": -0.9}
+    return [
+        {**tilted, **logged, "estimates": made, "bernstein": bernstein},
+        {**own, **logged, "refused": [reason], "estimates": {}},
+    ]
+
+
+def loop_rounds() -> list[dict[str, Any]]:
+    return [
+        {
+            "world": "default",
+            "round": number,
+            "seeds": [0, 1],
+            "dials": [0.2, 0.4],
+            "values": {
+                "dialled": 9.1 + 0.3 * number,
+                "variety": 9.0 + 0.2 * number,
+                "accuracy": 8.9 + 0.1 * number,
+                "myopic_revenue": 10.2,
+                "value_aware_0.1": 11.9,
+                "value_aware_0.2": 12.4,
+            },
+            "figures": {
+                "attainable": figure(2.2, 0.4),
+                "gain": figure(0.2 * number, 0.05),
+                "share_gain": figure(0.09 * number, 0.02),
+                "over_myopic": figure(-1.1 + 0.3 * number, 0.1),
+                "share_over_myopic": figure(-0.5 + 0.14 * number, 0.05),
+            },
+        }
+        for number in (1, 2, 3)
+    ]
+
+
 def curves() -> dict[str, list[tuple[float, float]]]:
     steps = [50 * index for index in range(1, 41)]
     epochs = steps[4::5]
@@ -230,6 +315,9 @@ def sample_report(**changes: Any) -> Report:
             for k in (1, 5, 10, 20, 50)
             for model, strength in _MODEL_STRENGTH.items()
         ],
+        "dial": dial_front(),
+        "off_policy": off_policy(),
+        "loop": loop_rounds(),
         "examples": people(),
         "data_is_public": True,
         "notes": ["Horizons over 99 days end after the data and are left out."],

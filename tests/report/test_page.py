@@ -88,8 +88,8 @@ def test_every_link_and_plot_has_its_target(full: tuple[str, PageReader]) -> Non
     text, reader = full
     assert {target.removeprefix("#") for target in reader.loads} <= set(reader.ids)
     plots = reader.plots()
-    # views, deciles, spend, retention, coverage, training, PIT, cohorts twice
-    assert len(plots) == 4 + 2 + 1 + 1 + 1 + 3 + 2 + 2 * 5
+    # views, deciles, spend, retention, coverage, training, PIT, cohorts twice, dial, panel, loop
+    assert len(plots) == 4 + 2 + 1 + 1 + 1 + 3 + 2 + 2 * 5 + 3
     assert all(f'data-plot="{plot_id}"' in text for plot_id in plots)
 
 
@@ -138,7 +138,7 @@ def test_without_money_the_note_stands_where_value_would() -> None:
 def test_an_empty_report_is_a_page() -> None:
     reader = PageReader(render(minimal_report()))
     assert reader.plots() == {}
-    assert reader.text.count("This report has no") == 8
+    assert reader.text.count("This report has no") == 9
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ def test_an_empty_report_is_a_page() -> None:
     [
         *("protocol", "figures", "training_curves", "decile_tables", "spend_curve", "retention_curve"),
         *("coverage_curve", "examples", "notes", "verdicts"),
-        *("pit_histograms", "cohort_curves", "value_groups"),
+        *("pit_histograms", "cohort_curves", "value_groups", "dial", "off_policy", "loop"),
     ],
 )
 def test_each_part_can_be_missing_or_alone(part: str) -> None:
@@ -162,6 +162,7 @@ def test_values_that_are_not_numbers_are_shown_as_missing() -> None:
         figures={"ranking/all/ndcg@10/aurm": {"value": nan, "low": nan, "high": None}},
         training_curves={"val/loss": [(1, nan), (2, float("inf")), (3, 1.0)]},
         spend_curve=[{"horizon_days": 30, "predicted_mean": None, "actual_mean": nan}],
+        loop=[],
     )
     reader = PageReader(render(report))
     assert "nan" not in reader.text.lower()
@@ -218,7 +219,7 @@ def test_the_floor_says_whether_the_model_can_be_told_from_a_perfect_one(
     reader = full[1]
     assert "A perfect predictor" in reader.text
     assert "AURM is within" in reader.text
-    error = [t for p in reader.plots().values() for t in p["data"] if "error_y" in t]
+    error = [t for p in reader.plots().values() for t in p["data"] if "error_y" in t and t["name"] != "dial"]
     assert len(error) == 2  # the tenths of both horizons
     figures = {**value_figures(), "value/90d/total_bias/aurm": {"value": -0.3}}
     assert "AURM is above" in PageReader(render(sample_report(figures=figures))).text
@@ -268,7 +269,12 @@ def test_write_report_replaces_in_one_step(tmp_path: Path, monkeypatch: pytest.M
 
 def test_the_template_ships_with_the_package() -> None:
     folder = Path(page.__file__).parent / "templates"
-    assert {entry.name for entry in folder.iterdir()} == {"page.html.jinja", "page.js", "style.css"}
+    assert {entry.name for entry in folder.iterdir()} == {
+        "page.html.jinja",
+        "policies.html.jinja",
+        "page.js",
+        "style.css",
+    }
 
 
 def test_rows_without_a_key_are_refused() -> None:

@@ -57,7 +57,10 @@ def known_impressions(
 
 
 class TiltedLog:
-    """A log of impressions whose rewards are in, ready for any dial."""
+    """A log of impressions whose rewards are in, ready for any dial.
+
+    rows: the impressions that count; user_R, item_R: indices from 1 of their users and items.
+    """
 
     def __init__(
         self,
@@ -72,51 +75,65 @@ class TiltedLog:
         rows, user_R, item_R = known_impressions(
             table, histories=histories, item_id_V=item_id_V, until=until, horizon_days=horizon_days
         )
-        self._user_R, self._item_R = user_R, item_R
-        slate_R, first_R = _slates(rows)
+        self.user_R, self.item_R = user_R, item_R
+        slate_R, first_R = slates_of(rows)
         timestamp_S = rows[Impression.TIMESTAMP].to_numpy()[first_R]
         reward_S = money_and_return(
             histories, user_R[first_R], timestamp_S, horizon_days=horizon_days, event_types=event_types
         )
         control_SC = controls_of(histories, user_R[first_R], timestamp_S, event_types=event_types)
         expected_S = _linear(control_SC, reward_S)
-        self._rows = rows.drop_columns(
-            [n for n in (Response.VALUE,) if n in rows.column_names]
-        ).append_column(Response.VALUE, pa.array(reward_S[slate_R]))
+        self.rows = rows.drop_columns([n for n in (Response.VALUE,) if n in rows.column_names]).append_column(
+            Response.VALUE, pa.array(reward_S[slate_R])
+        )
         self._expected_R = expected_S[slate_R]
 
     def decisions(self, advantage_R: np.ndarray, dial: float) -> Decisions:
         """Decisions of the tilted policy; the reward model is one of the state alone, which lowers
         variance.
         """
-        propensity_R = self._rows[Impression.PROPENSITY].to_numpy()
+        propensity_R = self.rows[Impression.PROPENSITY].to_numpy()
         weight_R = np.exp(dial * advantage_R)
-        count_U = np.maximum(np.bincount(self._user_R), 1)
+        count_U = np.maximum(np.bincount(self.user_R), 1)
         for _ in range(_ROUNDS):  # what cannot rise above 1 is made up for by the user's other rows
             weight_R = np.minimum(weight_R, 1 / propensity_R)
-            weight_R = weight_R / (np.bincount(self._user_R, weights=weight_R) / count_U)[self._user_R]
-        target_R = np.minimum(propensity_R * weight_R, 1.0)
-        found = decisions_from_log(self._rows, target_propensity_R=target_R)
+            weight_R = weight_R / (np.bincount(self.user_R, weights=weight_R) / count_U)[self.user_R]
+        return self.decisions_of(np.minimum(propensity_R * weight_R, 1.0))
+
+    def decisions_of(self, target_propensity_R: np.ndarray) -> Decisions:
+        """Decisions of any policy, by what it gives to the rows of this log."""
+        found = decisions_from_log(self.rows, target_propensity_R=target_propensity_R)
         return replace(found, predicted_R=self._expected_R, expected_R=self._expected_R)
+
+    def panel(
+        self, item_FV: np.ndarray, weight_U: np.ndarray, *, dial: float, config: PanelConfig
+    ) -> dict[str, Any]:
+        """Every estimate of the tilt (`decision_panel`). `item_FV`: advantages of items by fold of users
+        (index from 1, modulo the number of folds); `weight_U`: of users, by index from 1 (entry 0 pads).
+        """
+        fold_R = self.user_R % len(item_FV)
+        advantage_R = weight_U[self.user_R] * item_FV[fold_R, self.item_R]
+        return decision_panel(self.decisions(advantage_R, dial), config=config, rules=OverlapRules())
 
     def gain(
         self, item_FV: np.ndarray, weight_U: np.ndarray, *, dial: float, config: PanelConfig
     ) -> dict[str, Any]:
-        """Paired gain a decision over the policy that logged: value, low, high, its lower bound, the value
-        logged, and the reasons why it is refused. `item_FV`: advantages of items by fold of users (index from
-        1, modulo the number of folds); `weight_U`: of users, by index from 1 (entry 0 pads).
-        """
-        fold_R = self._user_R % len(item_FV)
-        advantage_R = weight_U[self._user_R] * item_FV[fold_R, self._item_R]
-        panel = decision_panel(self.decisions(advantage_R, dial), config=config, rules=OverlapRules())
-        found: dict[str, Any] = {"refused": panel["refused"], "logged": panel["logged"]["value"]}
-        if panel["refused"]:
-            return found | {"value": None, "low": None, "high": None, "lower": None}
-        gain = panel["estimates"]["dr"]["gain"]
-        return found | {name: gain[name] for name in ("value", "low", "high")} | {"lower": gain["lower"]["t"]}
+        """`gain_of` the panel of the tilt."""
+        return gain_of(self.panel(item_FV, weight_U, dial=dial, config=config))
 
 
-def _slates(rows: pa.Table) -> tuple[np.ndarray, np.ndarray]:
+def gain_of(panel: Mapping[str, Any]) -> dict[str, Any]:
+    """Paired gain a decision over the policy that logged: value, low, high, its lower bound, the value
+    logged, and the reasons why it is refused.
+    """
+    found: dict[str, Any] = {"refused": panel["refused"], "logged": panel["logged"]["value"]}
+    if panel["refused"]:
+        return found | {"value": None, "low": None, "high": None, "lower": None}
+    gain = panel["estimates"]["dr"]["gain"]
+    return found | {name: gain[name] for name in ("value", "low", "high")} | {"lower": gain["lower"]["t"]}
+
+
+def slates_of(rows: pa.Table) -> tuple[np.ndarray, np.ndarray]:
     """(the number of each row's slate, the first row of each slate)."""
     code_R = rows[Impression.SLATE_ID].combine_chunks().dictionary_encode().indices.to_numpy()
     _, first_S, slate_R = np.unique(code_R, return_index=True, return_inverse=True)
