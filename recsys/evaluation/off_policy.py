@@ -120,7 +120,8 @@ def _own_panel(
     config: OffPolicyConfig,
 ) -> dict[str, Any]:
     folder = tables.dir / Table.IMPRESSIONS
-    if not (tables.has_value and folder.is_dir()):
+    table = pq.read_table(folder) if tables.has_value and folder.is_dir() else None
+    if table is None or not table.num_rows:
         raise InputError(NO_LOG)
     if policy.dial and not bundle.advantage:
         raise InputError(NO_CRITIC)
@@ -131,9 +132,6 @@ def _own_panel(
             "no outcome is left between what the model has learned from and this cut; evaluate it at a later "
             "one (split=test, or newer tables)"
         )
-    table = pq.read_table(folder)
-    if not table.num_rows:
-        raise InputError(NO_LOG)
     check_evaluable(table)
     table = table.filter(
         pc.and_(
