@@ -127,8 +127,8 @@ def _own_panel(
         raise InputError(NO_CRITIC)
     if policy.max_share is not None or policy.category_memory_days:
         raise InputError(
-            "with policy.max_share or policy.category_memory_days a slate depends on others, which an estimate "
-            "of one slate does not follow; evaluate without them"
+            "with policy.max_share or policy.category_memory_days a slate depends on others, which an "
+            "estimate of one slate does not follow; evaluate without them"
         )
     start, cut = max(int(bundle.trained_on["learned_until"]), tables.cut(_KNOWN_AT)), tables.cut(split)
     horizon_days = min(horizon_days, (cut - start) // (2 * SECONDS_PER_DAY))
