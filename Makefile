@@ -54,7 +54,7 @@ setup-torchrec: $(STAMP)  ## TorchRec and FBGEMM for the CPU, for model.table=to
 		mypy-extensions importlib_metadata pyvers orjson cloudpickle
 
 test-distributed: $(STAMP)  ## ranks, and the files of slurm/ on a throw-away Slurm (skipped without make setup-slurm)
-	$(PY) -m pytest -m distributed -rs tests/parallel tests/slurm
+	$(PY) -m pytest -m distributed -rs
 
 demo: $(STAMP)  ## raw invoices -> tables -> model -> recommendations and outputs/demo/report.html
 	$(PY) -m spark_jobs dataset=online_retail \

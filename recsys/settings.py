@@ -33,10 +33,10 @@ def read_settings(cls: type[T], given: Mapping[str, Any], *, where: str = "confi
     return cls(**values)
 
 
-def read_own(cls: type[T], given: Mapping[str, Any]) -> T:
-    """The settings of `cls` from among a command's: the groups beside them are read by others."""
+def read_own(cls: type[T], given: Mapping[str, Any], *, where: str = "") -> T:
+    """The settings of `cls` from among those of a command or group: what is beside them is read by others."""
     names = [field.name for field in dataclasses.fields(cls)]  # type: ignore[arg-type]
-    return read_settings(cls, {name: given[name] for name in names if name in given}, where="")
+    return read_settings(cls, {name: given[name] for name in names if name in given}, where=where)
 
 
 def check_range(
@@ -92,4 +92,7 @@ def _read_value(hint: Any, value: Any, *, where: str) -> Any:
         return float(value)
     if (isinstance(value, bool) and expected is not bool) or not isinstance(value, expected):
         raise InputError(f"{where} must be of type {expected.__name__}, not {value!r}")
+    if expected is list and typing.get_args(hint):
+        (of,) = typing.get_args(hint)
+        return [_read_value(of, element, where=f"{where}[{n}]") for n, element in enumerate(value)]
     return value

@@ -120,7 +120,7 @@ def test_the_cycle_goes_round_twice(place: Path) -> None:
     warm = "warm_start=models/online_retail/champion"
     recsys(place, "train", "name=round2", warm, *tiny.TRAIN_OVERRIDES)
     challenge = ("dataset=online_retail", "challenger=round2")
-    refused = recsys(place, "promote", *challenge, "rules.min_users=100000", code=1)
+    refused = recsys(place, "promote", *challenge, "rules.min_users=100000", code=3)
     assert refused.startswith("refused: round2")
     assert "fewer than min_users=100000" in refused
     assert champion(place) == "round1"

@@ -27,6 +27,21 @@ class PlanSettings:
             check_range("gpus", self.gpus, least=1)
 
 
+@dataclass(frozen=True, kw_only=True)
+class PlannedTrainer:
+    """What of conf/trainer/*.yaml a plan looks at. max_steps: -1 for as many as the epochs have."""
+
+    max_epochs: int = 1
+    max_steps: int = -1
+    accumulate_grad_batches: int = 1
+
+    def __post_init__(self) -> None:
+        check_range("trainer.max_epochs", self.max_epochs, least=1)
+        if self.max_steps != -1:
+            check_range("trainer.max_steps", self.max_steps, least=1)
+        check_range("trainer.accumulate_grad_batches", self.accumulate_grad_batches, least=1)
+
+
 @hydra_command("plan")
 def main(cfg: Any) -> None:
     from omegaconf import OmegaConf
@@ -62,6 +77,7 @@ def plan_of(settings: dict[str, Any]) -> tuple[Plan, str]:
         read_own(PlanSettings, settings),
         read_settings(ModelSettings, settings["model"], where="model"),
     )
+    trainer = read_own(PlannedTrainer, settings["trainer"], where="trainer")
     nodes, gpus = own.nodes, own.gpus
     if gpus is not None and (nodes != 1 or gpus > cluster.gpus_per_node):
         raise InputError(
@@ -71,11 +87,9 @@ def plan_of(settings: dict[str, Any]) -> tuple[Plan, str]:
         num_gpus=gpus or nodes * cluster.gpus_per_node,
         gpus_per_node=cluster.gpus_per_node,
         precision=Precision.of(own.precision),
-        accumulate=int(settings["trainer"].get("accumulate_grad_batches") or 1),
+        accumulate=trainer.accumulate_grad_batches,
         table_optimizer=model.table_optimizer,
     )
-    num_epochs = settings["trainer"].get("max_epochs") or 1
-    check_range("trainer.max_epochs", num_epochs, least=1)
     plan = make_plan(
         cluster=cluster,
         run=run,
@@ -89,7 +103,8 @@ def plan_of(settings: dict[str, Any]) -> tuple[Plan, str]:
             tokens=tokens,
             num_shares=run.num_gpus * run.accumulate,
         ),
-        num_epochs=num_epochs,
+        num_epochs=trainer.max_epochs,
+        max_steps=trainer.max_steps if trainer.max_steps > 0 else None,
     )
     origin = f"feature tables {metadata['version']}" if metadata else "defaults (no feature tables found)"
     origin += "".join(f", {name} given" for name in asked)

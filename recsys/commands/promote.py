@@ -1,4 +1,7 @@
-"""`python -m recsys promote`: judge a challenger against the champion, or bring the old one back."""
+"""`python -m recsys promote`: judge a challenger against the champion, or bring the old one back.
+
+Exit code 0: promoted or brought back; 3: refused; any other: no verdict was reached.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +24,8 @@ from recsys.promotion import (
 )
 from recsys.schema import InputError, Split, Table
 from recsys.settings import read_own, read_settings
+
+REFUSED = 3  # exit code of a verdict; 1 is that of an uncaught exception, 2 that of a user's error
 
 
 class Evaluator(Protocol):
@@ -171,4 +176,4 @@ def main(cfg: Any) -> None:
     for reason in verdict.reasons:
         print(f"  {reason}")
     if not verdict.promote:
-        raise SystemExit(1)
+        raise SystemExit(REFUSED)

@@ -326,6 +326,7 @@ def _trainer(cfg: Any, *, logged: dict[str, Any]) -> Trainer:
     """The trainer of the settings, with its loggers and callbacks; InputError where it cannot be had."""
     from hydra.utils import instantiate
     from omegaconf import OmegaConf
+    from pytorch_lightning.callbacks import Checkpoint
     from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
     from recsys.parallel.cluster import allotted, environment
@@ -336,13 +337,14 @@ def _trainer(cfg: Any, *, logged: dict[str, Any]) -> Trainer:
     for logger in loggers:
         logger.log_hyperparams(logged)
     callbacks = [instantiate(c, _convert_="all") for c in cfg.callbacks.values() if c]
+    keeps = any(isinstance(callback, Checkpoint) for callback in callbacks)  # else Lightning adds its own
     counts = allotted(OmegaConf.to_container(cfg.trainer))  # type: ignore[arg-type]
     make = instantiate(
         cfg.trainer, logger=loggers, default_root_dir=cfg.output_dir, _convert_="all", **counts
     )
     try:
         plugins = [*(make.keywords.get("plugins") or []), *environment()]
-        trainer: Trainer = make(callbacks=callbacks, plugins=plugins)
+        trainer: Trainer = make(callbacks=callbacks, plugins=plugins, enable_checkpointing=keeps)
     except (TypeError, ValueError, RuntimeError, MisconfigurationException) as error:
         raise InputError(f"trainer: {str(error).splitlines()[0]}") from error
     return trainer

@@ -30,7 +30,8 @@ def leave_whole() -> None:
 
 
 class Preemption(pl.Callback):
-    """SIGUSR1 (Slurm, before it takes the nodes) and SIGTERM end the run at the next step with a checkpoint.
+    """SIGUSR1 (Slurm, before it takes the nodes) and SIGTERM end the run at the next step with a checkpoint,
+    if it keeps any.
 
     A signal may reach ranks at different steps, so they agree after every step; the job is requeued where
     Slurm sent SIGUSR1 to one that may be.
@@ -63,17 +64,17 @@ class Preemption(pl.Callback):
         if not trainer.strategy.reduce_boolean_decision(self._asked is not None, all=False):
             return
         name = self._asked or signal.SIGTERM
-        keeper = next(c for c in trainer.callbacks if isinstance(c, LastCheckpoints))  # type: ignore[attr-defined]
-        path = keeper.save_now(trainer)
+        keepers = [c for c in trainer.callbacks if isinstance(c, LastCheckpoints)]  # type: ignore[attr-defined]
+        saved = [f"saved {keeper.save_now(trainer)}" for keeper in keepers]
         for logger in trainer.loggers:
             logger.finalize("success")
         finish_wandb(128 + name.value)
         asks = self._asks_slurm(trainer)
         if trainer.is_global_zero:  # before Slurm is asked: it may end the process at once
-            then = "asking Slurm to run it again" if asks else "go on with resume=auto"
-            print(
-                f"preempted at step {trainer.global_step}: saved {path}; {then}", file=sys.stderr, flush=True
-            )
+            what = saved[0] if saved else "nothing was saved, for want of callbacks.checkpoint"
+            alone = "go on with resume=auto" if saved else "run it anew"
+            then = "asking Slurm to run it again" if asks else alone
+            print(f"preempted at step {trainer.global_step}: {what}; {then}", file=sys.stderr, flush=True)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)  # what Slurm sends next must end the process
         requeued = asks and _requeue(trainer)
         trainer.strategy.barrier()

@@ -57,6 +57,7 @@ class ZeroStrategy(DeepSpeedStrategy):
     """
 
     def setup_environment(self) -> None:
+        self._check_trainer()
         if isinstance(self.accelerator, CPUAccelerator):
             # DeepSpeed asks devices for an index; the base class would insist on CUDA
             self.parallel_devices = [torch.device("cpu", i) for i in range(len(self.parallel_devices or []))]
@@ -66,6 +67,17 @@ class ZeroStrategy(DeepSpeedStrategy):
             super().setup_environment()
         precision = self.precision_plugin.precision
         self.precision_plugin = ZeroPrecision(precision, device_type=self.root_device.type)
+
+    def _check_trainer(self) -> None:
+        """Of its settings those that DeepSpeed refuses when training is about to begin."""
+        assert self.lightning_module is not None
+        trainer = self.lightning_module.trainer
+        if trainer.gradient_clip_algorithm == "value":
+            raise InputError("DeepSpeed clips by norm; set trainer.gradient_clip_algorithm=norm")
+        if isinstance(self.accelerator, CPUAccelerator) and trainer.precision.startswith("16"):
+            raise InputError(
+                f"trainer.precision={trainer.precision} needs a GPU under DeepSpeed; here take 32-true"
+            )
 
     def backward(self, closure_loss: torch.Tensor, optimizer: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
         """Lightning has divided the loss by the accumulated batches; DeepSpeed would do so again."""
@@ -171,8 +183,12 @@ def zero(
 ) -> ZeroStrategy:
     """ZeRO stage 1 shards the optimizer's state over the ranks, 2 the gradients too, 3 the parameters too.
 
-    Raises InputError where parameters are to be offloaded that every rank holds.
+    Raises InputError for another stage, and where parameters are to be offloaded that every rank holds.
     """
+    if stage not in (1, 2, 3):
+        raise InputError(
+            f"trainer.strategy.stage={stage} is none of ZeRO's; choose trainer=zero1, zero2 or zero3"
+        )
     if offload_parameters and stage < 3:
         raise InputError(
             f"trainer.strategy.offload_parameters is for trainer=zero3: under zero{stage} every rank works "

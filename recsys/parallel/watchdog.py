@@ -18,6 +18,8 @@ from typing import Any, NamedTuple
 import pytorch_lightning as pl
 import torch.distributed as dist
 
+from recsys.settings import check_range
+
 EXIT_CODE = 75
 _DATA, _SAVES, _EVALUATES, _NEXT_DATA, _FORWARD, _BACKWARD, _UPDATE = range(7)  # in the order of a step
 _PHASES = (
@@ -58,6 +60,8 @@ class Watchdog(pl.Callback):
     """
 
     def __init__(self, *, stalled_after_s: float = 1800.0, stalled_between_s: float = 14400.0) -> None:
+        check_range("callbacks.watchdog.stalled_after_s", stalled_after_s, above=0)
+        check_range("callbacks.watchdog.stalled_between_s", stalled_between_s, above=0)
         self.stalled_after_s, self.stalled_between_s = stalled_after_s, stalled_between_s
         self.every_s = min(stalled_after_s / 4, 15.0)
         self._place = self._at(0, _DATA, 0)

@@ -56,6 +56,15 @@ def test_the_cost_is_steps_times_time() -> None:
         assert p.time.expected_s >= alone
 
 
+def test_a_run_that_ends_at_a_step_costs_no_more() -> None:
+    """As above, but 10 steps, not 313; a limit beyond the epoch's end is none."""
+    sized = ("nodes=1", "sizes.num_events=1000000", "batch.tokens_per_gpu=400", "trainer.max_epochs=1")
+    (plan, _), (whole, _) = (planned(*sized, f"trainer.max_steps={steps}") for steps in (10, 400))
+    assert (plan.num_events, whole.num_events) == (32_000, 1_000_000)
+    for p in plan.layouts:
+        assert p.days == pytest.approx(10 * p.time.expected_s / 86_400)
+
+
 def test_what_is_computed_again_is_no_use() -> None:
     """Slower steps by a third of the blocks' work, for the same learning."""
     large = ("model=large_1b", "nodes=8", "batch.tokens_per_gpu=16384")
@@ -121,6 +130,18 @@ def test_sizes_come_from_tables_where_there_are_any(tmp_path: Path) -> None:
         (["batch.tokens_per_gpu=0"], "tokens_per_gpu=0 .* at least 1"),
         (["sizes.capacity=10"], "sizes.capacity"),
         (["sizes.words=3"], "words"),
+        (["cluster.within_gb_s=0"], "cluster.within_gb_s=.* above 0"),
+        (["cluster.memory_gb=-1"], "cluster.memory_gb=.* above 0"),
+        (["cluster.gpus_per_node=0"], "cluster.gpus_per_node=0 .* at least 1"),
+        (["trainer.max_epochs=0"], "trainer.max_epochs=0 .* at least 1"),
+        (["trainer.max_epochs=1.5"], "trainer.max_epochs must be of type int"),
+        (["trainer.max_steps=0"], "trainer.max_steps=0 .* at least 1"),
+        (["trainer.accumulate_grad_batches=0"], "trainer.accumulate_grad_batches=0 .* at least 1"),
+        (["sizes.field_sizes=[-3]"], "sizes.field_sizes=-3 .* at least 1"),
+        (["sizes.field_sizes=[2.5]"], r"sizes.field_sizes\[0\] must be of type int"),
+        (["sizes.num_event_types=0"], "sizes.num_event_types=0 .* at least 1"),
+        (["sizes.num_numeric=-1"], "sizes.num_numeric=-1 .* at least 0"),
+        (["sizes.num_tokens=-1"], "sizes.num_tokens=-1 .* at least 0"),
     ],
 )
 def test_what_cannot_be_planned_is_said_in_one_sentence(overrides: list[str], said: str) -> None:

@@ -195,7 +195,7 @@ def test_as_typed_promoted_refused_and_rolled_back(
     assert capsys.readouterr().out.startswith("promoted: old\n  there is no champion yet")
     with pytest.raises(SystemExit) as refused:
         typed(monkeypatch, "challenger=worse")
-    assert refused.value.code == 1
+    assert refused.value.code == 3, "1 is that of any uncaught exception"
     assert capsys.readouterr().out.startswith("refused: worse\n  NDCG@10: 0.2000 against 0.3300")
     typed(monkeypatch, "rollback=true")
     assert capsys.readouterr().out == "champion: old; previous: better, which rollback=true brings back\n"

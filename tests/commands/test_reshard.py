@@ -33,6 +33,9 @@ def test_a_bundle_grows(tmp_path: Path) -> None:
             ("bundle=demo", "capacity=8"),
             "error: capacity=8 is no growth: the bundle has 8",
         ),
+        (("bundle=demo", "capacity=abc"), "error: capacity must be of type int, not 'abc'"),
+        (("bundle=demo", "capacity=1e5"), "error: capacity must be of type int, not 100000.0"),
+        (("bundle=demo",), "error: Missing mandatory value: capacity"),
         (("bundle=demo", "capacity=9", "name=demo"), "error: models/online_retail/demo is there already"),
     ],
 )

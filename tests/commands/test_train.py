@@ -5,7 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hydra import compose, initialize_config_dir
 
+from recsys.commands.train import _trainer
+from recsys.entry import conf_dir
 from tests import tiny
 
 
@@ -36,6 +39,16 @@ def test_a_trainer_that_is_not_there(tiny_tables: Path, tiny_root: Path) -> None
     assert done.stderr.splitlines()[-1].startswith("error: trainer: ")
     assert "moon" in done.stderr.splitlines()[-1]
     assert not (tiny_root / "models" / "online_retail" / "moon").exists()
+
+
+@pytest.mark.parametrize(("overrides", "num_kept"), [((), 1), (("callbacks.checkpoint=null",), 0)])
+def test_only_checkpoints_of_the_settings_are_kept(
+    tmp_path: Path, overrides: tuple[str, ...], num_kept: int
+) -> None:
+    """Lightning would add some of its own, which nothing goes on from."""
+    with initialize_config_dir(conf_dir(), version_base="1.3"):
+        config = compose("train", [*overrides, "logger.wandb=null", f"output_dir={tmp_path}"])
+    assert len(_trainer(config, logged={}).checkpoint_callbacks) == num_kept
 
 
 def test_a_bundle_that_learned_past_the_cut_is_no_start_and_has_no_figures(

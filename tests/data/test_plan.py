@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import signal
 from dataclasses import replace
 from itertools import islice
 from typing import Any
@@ -195,3 +198,19 @@ def test_a_multiple_that_the_ranks_do_not_divide_is_refused(
 ) -> None:
     with pytest.raises(InputError, match="multiple=4 must be divisible"):
         stream(samples, world=world, accumulate=accumulate)
+
+
+def test_workers_ignore_the_signal_that_slurm_sends_to_all(samples: TrainingSamples) -> None:
+    """They inherit the trainer's handler, or else the signal's default, which ends them."""
+    before = signal.signal(signal.SIGUSR1, signal.SIG_DFL)
+    try:
+        batches = iter(ElasticLoader(samples=samples, config=CONFIG, num_workers=1))
+        next(batches)  # the worker is up
+        (worker,) = multiprocessing.active_children()
+        for _ in range(10):  # more than are read ahead
+            assert worker.pid is not None
+            os.kill(worker.pid, signal.SIGUSR1)
+            next(batches)
+        assert worker.is_alive()
+    finally:
+        signal.signal(signal.SIGUSR1, before)

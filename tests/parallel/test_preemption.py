@@ -67,8 +67,9 @@ def fit(
     epochs: int | None = None,
     asked_at: int | None = None,
     resume: Path | None = None,
+    keeps: bool = True,
 ) -> None:
-    keeper = LastCheckpoints(dirpath=str(folder), every_n_train_steps=2, save_top_k=2)
+    keepers = [LastCheckpoints(dirpath=str(folder), every_n_train_steps=2, save_top_k=2)] if keeps else []
     trainer = pl.Trainer(
         accelerator="cpu",
         max_steps=steps,
@@ -78,7 +79,8 @@ def fit(
         enable_model_summary=False,
         use_distributed_sampler=False,
         plugins=[WholeCheckpoints()],
-        callbacks=[keeper, Preemption(), *([AskedAt(asked_at)] if asked_at else []), *more],
+        enable_checkpointing=keeps,
+        callbacks=[*keepers, Preemption(), *([AskedAt(asked_at)] if asked_at else []), *more],
     )
     data = UserDataModule(samples=samples_of(), plan=PLAN)
     trainer.fit(module(), datamodule=data, ckpt_path=resume, weights_only=False)
@@ -100,6 +102,19 @@ def test_the_last_two_are_kept_through_signals_and_resumes(tmp_path: Path) -> No
     assert kept(tmp_path) == ["step-6.ckpt", "step-7.ckpt", "step-99.ckpt"], "later ones are not its own"
     fit(tmp_path, steps=12, resume=newest_whole(tmp_path))
     assert kept(tmp_path) == ["step-10.ckpt", "step-12.ckpt", "step-99.ckpt"]
+
+
+@pytest.mark.usefixtures("leaves")
+def test_a_run_that_keeps_nothing_ends_and_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    count = Count()
+    with pytest.raises(SystemExit) as left:
+        fit(tmp_path, count, steps=20, asked_at=5, keeps=False)
+    assert (left.value.code, count.steps) == (128 + signal.SIGUSR1, 4), "Count comes after what leaves"
+    assert kept(tmp_path) == []
+    said = capsys.readouterr().err
+    assert "preempted at step 5: nothing was saved, for want of callbacks.checkpoint; run it anew" in said
 
 
 def test_what_killed_attempts_left_is_swept(tmp_path: Path) -> None:

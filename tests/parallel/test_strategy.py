@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import pytorch_lightning as pl
 import torch
 
 from recsys.parallel.strategy import zero
 from recsys.schema import InputError
 from tests.parallel.ranks import on_ranks
+from tests.test_module import module
 
 TRAIN = "tests.parallel.training:train"
 BF16_APART = 0.02  # of a loss; 0.012 was measured, and 0.019 between DDP in bf16 and in float32
@@ -126,3 +128,25 @@ def test_the_comparison_can_fail(losses: Any) -> None:
 def test_parameters_that_every_rank_holds_are_not_offloaded(stage: int) -> None:
     with pytest.raises(InputError, match=r"offload_parameters is for trainer=zero3: .*; take zero3"):
         zero(stage=stage, offload_parameters=True)
+
+
+@pytest.mark.parametrize("stage", [0, 4])
+def test_other_stages_are_refused(stage: int) -> None:
+    with pytest.raises(InputError, match=f"stage={stage} is none of ZeRO's; choose trainer=zero1"):
+        zero(stage=stage)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"gradient_clip_val": 1.0, "gradient_clip_algorithm": "value"}, "gradient_clip_algorithm=norm"),
+        ({"precision": "16-mixed"}, "precision=16-mixed needs a GPU"),
+    ],
+)
+def test_what_deepspeed_would_stumble_over_is_refused(settings: dict[str, Any], said: str) -> None:
+    trainer = pl.Trainer(accelerator="cpu", strategy=zero(stage=2), logger=False, **settings)
+    trained = module()
+    trained.trainer = trainer
+    trainer.strategy.connect(trained)
+    with pytest.raises(InputError, match=said):
+        trainer.strategy.setup_environment()

@@ -15,6 +15,7 @@ import pytorch_lightning as pl
 from recsys.data.datamodule import UserDataModule
 from recsys.parallel import watchdog
 from recsys.parallel.watchdog import EXIT_CODE, Place, Watchdog, judge
+from recsys.schema import InputError
 from tests.parallel.ranks import ROOT, free_port, place_of
 from tests.parallel.training import PLAN
 from tests.test_module import module, samples_of
@@ -83,6 +84,12 @@ def at(micro: int, phase: int, *, stood_s: float = 40.0, told_s: float = 1.0, ho
 
 def judged(*places: Place) -> str | None:
     return judge(dict(enumerate(places)), now=1000, stalled_after_s=30, stalled_between_s=300)
+
+
+@pytest.mark.parametrize("name", ["stalled_after_s", "stalled_between_s"])
+def test_a_limit_that_every_rank_breaks_is_refused(name: str) -> None:
+    with pytest.raises(InputError, match=f"callbacks.watchdog.{name}=0 .* above 0"):
+        Watchdog(**{name: 0})
 
 
 def test_the_rank_that_is_furthest_behind_is_named() -> None:

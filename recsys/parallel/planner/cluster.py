@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from recsys.schema import InputError
+from recsys.settings import check_range
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +41,10 @@ class Cluster:
     def __post_init__(self) -> None:
         if not self.sources:
             raise InputError(f"cluster {self.name} names no sources; say where its figures come from")
+        check_range("cluster.gpus_per_node", self.gpus_per_node, least=1)
+        check_range("cluster.reserve_gb", self.reserve_gb, least=0)
+        for name in ("memory_gb", "tflops_bf16", "tflops_fp32", "memory_gb_s", "within_gb_s", "between_gb_s"):
+            check_range(f"cluster.{name}", getattr(self, name), above=0)
 
     def flops_per_s(self, precision: str) -> float:
         return 1e12 * (self.tflops_fp32 if precision == "32-true" else self.tflops_bf16)

@@ -30,7 +30,7 @@ class LayoutPlan:
 
 @dataclass(frozen=True)
 class Plan:
-    """`num_events` counts every epoch; a step's events include padding, here none."""
+    """`num_events` are those of the whole run, every epoch; a step's events include padding, here none."""
 
     cluster: Cluster
     run: Run
@@ -58,10 +58,14 @@ def make_plan(
     sizes: TableSizes,
     work: Workload,
     num_epochs: int = 1,
+    max_steps: int | None = None,
 ) -> Plan:
-    """Every layout of `LAYOUTS`."""
+    """Every layout of `LAYOUTS`, for so many epochs; `max_steps` of the optimizer end them earlier."""
     size, num_events = model_size(config), sizes.num_events * num_epochs
-    steps = -(-num_events // (work.rows * work.events * run.accumulate * run.num_gpus))
+    events_of_a_step = work.rows * work.events * run.accumulate * run.num_gpus
+    if max_steps is not None:
+        num_events = min(num_events, max_steps * events_of_a_step)
+    steps = -(-num_events // events_of_a_step)
     layouts = []
     for layout in LAYOUTS:
         held = memory(layout, run=run, size=size, config=config, sizes=sizes, work=work)

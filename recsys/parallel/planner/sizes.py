@@ -45,8 +45,13 @@ class TableSizes:
     filter_seen: bool = False
 
     def __post_init__(self) -> None:
-        if min(self.num_items, self.num_events, self.words_per_item, self.num_periods) < 1:
-            raise InputError("sizes: items, events, words of an item and periods are at least 1")
+        for name in ("num_items", "num_events", "words_per_item", "num_event_types", "num_periods"):
+            check_range(f"sizes.{name}", getattr(self, name), least=1)
+        for name in ("num_numeric", "num_tokens"):
+            check_range(f"sizes.{name}", getattr(self, name), least=0)
+        for name in ("field_sizes", "profile_sizes", "horizons_days"):
+            for size in getattr(self, name):
+                check_range(f"sizes.{name}", size, least=1)
         if self.capacity is not None and self.capacity < self.num_items:
             raise InputError(
                 f"sizes.capacity {self.capacity} is below sizes.num_items {self.num_items}; raise it"
