@@ -19,6 +19,7 @@ from recsys.warning import leave_when_warned
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 
+_NUMBERS = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_PORT", "SLURM_PROCID")  # what launchers set
 COMMAND_LINE: list[str] = []  # with the word that `python -m recsys` takes off, where it did
 
 
@@ -82,6 +83,14 @@ def _one_line_errors(*, with_trace: bool) -> Iterator[None]:
             raise
         where = error.filename or _output_dir()
         fail(f"{os.strerror(error.errno)} ({where}): free space or mend the path, then run again")
+
+
+def _check_ranks() -> None:
+    """Before Lightning is imported, which would end in a trace. InputError names a variable that is wrong."""
+    for name in _NUMBERS:
+        value = os.environ.get(name)
+        if value is not None and not value.isdecimal():
+            raise InputError(f"{name}={value} in the environment is no number; set it right, or unset it")
 
 
 def _output_dir() -> str:
@@ -156,6 +165,7 @@ def hydra_command(config_name: str) -> Callable[[Callable[[Any], Any]], Callable
             @functools.wraps(task)
             def guarded(cfg: Any) -> Any:
                 with _one_line_errors(with_trace=with_trace), _whole_command_line():
+                    _check_ranks()
                     return task(cfg)
 
             sys.argv = _options_first(sys.argv)

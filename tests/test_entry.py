@@ -12,6 +12,7 @@ import pytest
 
 from recsys.entry import hydra_command
 from recsys.schema import InputError
+from tests import tiny
 
 Run = Callable[..., tuple[int, str]]
 
@@ -122,3 +123,10 @@ def test_the_whole_trace_of_a_setting_is_there_on_demand(run: Run, monkeypatch: 
 def test_the_environment_is_left_as_it_was(run: Run) -> None:
     run("bundel=x")
     assert "HYDRA_FULL_ERROR" not in os.environ
+
+
+def test_a_rank_that_is_no_number_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lightning would stumble over it while it is imported."""
+    monkeypatch.setenv("RANK", "x")
+    done = tiny.run("-m", "recsys", "recommend", "bundle=none", cwd=tmp_path, code=2)
+    assert done.stderr == "error: RANK=x in the environment is no number; set it right, or unset it\n"

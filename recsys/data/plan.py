@@ -133,7 +133,8 @@ class ElasticLoader:
         if config.multiple % (world * accumulate):
             raise InputError(
                 f"data.plan.multiple={config.multiple} must be divisible by ranks x accumulation "
-                f"({world} x {accumulate}); choose a larger multiple"
+                f"({world} x {accumulate}); it belongs to the run: choose it at its start, for every "
+                "number of ranks that it may go on on"
             )
         self.samples, self.plan, self.config = (
             samples,

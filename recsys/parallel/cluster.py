@@ -25,11 +25,11 @@ class Launched(NamedTuple):
 def launched(environment: Mapping[str, str] = os.environ) -> Launched | None:
     """By torchrun's variables, or those of a step of srun's; None for a process by itself.
 
-    Raises InputError where those of torchrun, which may be set by hand, are no numbers.
+    Raises InputError for a rank that is none of torchrun's, whose variables may be set by hand.
     """
     if {"RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"} <= environment.keys():
-        rank, world, port = (_number(environment, name) for name in ("RANK", "WORLD_SIZE", "MASTER_PORT"))
-        if rank >= world:
+        rank, world, port = (int(environment[name]) for name in ("RANK", "WORLD_SIZE", "MASTER_PORT"))
+        if not 0 <= rank < world:
             raise InputError(f"RANK={rank} of WORLD_SIZE={world}: ranks run from 0 to WORLD_SIZE - 1")
         return Launched(rank, world, environment["MASTER_ADDR"], port)
     if _in_step(environment):
@@ -56,13 +56,6 @@ def allotted(trainer: Mapping[str, Any], environment: Mapping[str, str] = os.env
         )
     found = {"devices": tasks // nodes, "num_nodes": nodes}
     return {name: found[name] for name, value in wanted.items() if value == AUTO}
-
-
-def _number(environment: Mapping[str, str], name: str) -> int:
-    value = environment[name]
-    if not value.isdecimal():
-        raise InputError(f"{name}={value} in the environment is no number; set it right, or unset it")
-    return int(value)
 
 
 def _in_step(environment: Mapping[str, str]) -> bool:
