@@ -1,7 +1,7 @@
 """The whole cycle in the market with known truth: does the dial raise value that is real?
 
-    python -m benchmarks.closed_loop                    # 5 seeds, 3 rounds, the default and the null world:
-    hours python -m benchmarks.closed_loop --users 300 --items 100 --seeds 1 --rounds 1 --worlds default
+    python -m benchmarks.closed_loop   # 5 seeds, 3 rounds, the default and the null world: hours
+    python -m benchmarks.closed_loop --users 300 --items 100 --seeds 1 --rounds 1 --worlds default
 
 Round 1 starts from 90 days of a stochastic myopic policy that knows the hidden state, each later one from
 what the round before it showed. A round runs the real commands: simulate (the log), feedback, spark_jobs,

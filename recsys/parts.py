@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import shutil
@@ -24,16 +25,22 @@ class Parts:
     def __init__(self, output: Path, *, settings: Mapping[str, Any], num_parts: int) -> None:
         content = json.dumps({**settings, "num_parts": num_parts}, sort_keys=True)
         digest = hashlib.sha256(content.encode()).hexdigest()[:16]
-        self.num_parts = num_parts
+        self.num_parts, self.output = num_parts, output
         self.folder = output.with_name(f".parts-{output.name}-{digest}")
 
     def missing(self) -> list[int]:
         return [part for part in range(self.num_parts) if not self._home(part).is_dir()]
 
     def write(self, part: int, tables: Mapping[str, pa.Table]) -> None:
-        with whole_folder(self._home(part)) as building:
-            for name, table in tables.items():
-                pq.write_table(table, building / f"{name}.parquet")
+        """Raises OSError that names the output for whatever the disk refuses; finished parts stay."""
+        try:
+            with whole_folder(self._home(part)) as building:
+                for name, table in tables.items():
+                    pq.write_table(table, building / f"{name}.parquet")
+        except OSError as error:
+            with contextlib.suppress(OSError):  # it holds a part
+                self.folder.rmdir()
+            raise OSError(error.errno, error.strerror, str(self.output)) from error
 
     def names(self) -> list[str]:
         """Of the tables, which all parts have."""

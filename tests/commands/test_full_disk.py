@@ -95,4 +95,5 @@ def test_recommendations_that_do_not_fit(
     disk = small_disk(size)
     command = ("-m", "recsys", "recommend", "bundle=tiny", f"output_dir={disk / 'slates'}")
     refused(tiny.run(*command, cwd=tiny_root, code=2), disk / "slates")
-    assert list(disk.iterdir()) == []
+    # Where a part did fit, it stays for the run that goes on.
+    assert [path for path in disk.iterdir() if not path.name.startswith(".parts-slates-")] == []
