@@ -22,6 +22,7 @@ from spark_jobs import gate
 from spark_jobs.attributes import item_attributes, user_attributes
 from spark_jobs.columns import Event
 from spark_jobs.counts import row_counts
+from spark_jobs.drift import profile
 from spark_jobs.faults import explained
 from spark_jobs.features.cuts import Cuts, find_cuts
 from spark_jobs.features.indices import index_events
@@ -31,7 +32,6 @@ from spark_jobs.keys import check_key
 from spark_jobs.metadata import describe, examples_hash, vocabularies
 from spark_jobs.observation import check_gaps, seen_days
 from spark_jobs.previous import highest_indices, prior_fit, prior_indices, profile_of
-from spark_jobs.profile import profile
 from spark_jobs.progress import Stages, say
 from spark_jobs.publish import (
     TABLES,

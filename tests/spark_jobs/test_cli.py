@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from spark_jobs.quality import FAILED_PAGE
 from tests.spark_jobs import shop
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -90,7 +91,7 @@ def test_it_publishes_and_refuses(tmp_path: Path) -> None:
     failed = run(tmp_path, "quality.min_rows=1000")
     assert failed.returncode == 2
     assert "min_rows: 54, minimum 1000" in failed.stderr.splitlines()[-1]
-    assert not (tmp_path / "features").exists()
+    assert [path.name for path in (tmp_path / "features" / "shop").iterdir()] == [FAILED_PAGE]
     good = run(tmp_path)
     assert good.returncode == 0, good.stderr
     assert "54 rows in, 54 kept, 0 quarantined, 0 duplicates" in good.stdout

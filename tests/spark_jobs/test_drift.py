@@ -12,8 +12,8 @@ import pytest
 
 from recsys.schema import Table
 from spark_jobs import job
+from spark_jobs.drift import profile, psi, verdict
 from spark_jobs.gate import QualityError
-from spark_jobs.profile import profile, psi, verdict
 from spark_jobs.quality import FAILED_PAGE
 from tests.spark_jobs import shop
 
