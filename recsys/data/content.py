@@ -72,7 +72,7 @@ def open_content(tables: FeatureTables, split: str, times: np.ndarray) -> ItemCo
             block_TVW = popularity_at(tables, times, low=low, high=high)
             arrays["popularity_VTW"][low:high] = block_TVW.swapaxes(0, 1)
 
-    folder = built_once(tables.cache_dir / f"{tables.dir.name}-content-{split}", build)
+    folder = built_once(tables.cache_dir / f"{tables.version}-content-{split}", build)
     return ItemContent(**{name: open_mapped(folder / f"{name}.npy") for name in shapes})
 
 

@@ -71,7 +71,7 @@ def open_cut_tables(tables: FeatureTables) -> dict[tuple[str, int], CutTable]:
         for cut in np.atleast_1d(cuts)
     ]
     folder = built_once(
-        tables.cache_dir / f"{tables.dir.name}-cuts", lambda folder: _build(tables, keys, folder)
+        tables.cache_dir / f"{tables.version}-cuts", lambda folder: _build(tables, keys, folder)
     )
     start = open_mapped(folder / "start.npy")
     arrays = {name: open_mapped(folder / f"{name}.npy") for name in _COLUMNS}

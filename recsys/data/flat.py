@@ -61,10 +61,15 @@ class FlatHistories:
             low = high
 
 
-def open_histories(*, tables_dir: Path, cache_dir: Path, num_users: int) -> FlatHistories:
-    """Map the flat files of a table version, made on first use and renamed into place when complete."""
+def open_histories(
+    *, tables_dir: Path, cache_dir: Path, num_users: int, version: str | None = None
+) -> FlatHistories:
+    """Map the flat files of a table version, made on first use and renamed into place when complete.
+
+    `version`: what the files are kept under, None: the folder's name, which a copy of the tables may lack.
+    """
     target = built_once(
-        cache_dir / tables_dir.resolve().name,
+        cache_dir / (version or tables_dir.resolve().name),
         lambda folder: _flatten(tables_dir / Table.HISTORIES, folder, num_users),
     )
     names = ("offsets", *_COLUMNS, "user_key")

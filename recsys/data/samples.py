@@ -47,7 +47,7 @@ class TrainingSamples:
         self.boundary = tables.cut(fit_until)
         self.period_starts = period_starts(tables, self.boundary)
         folder = built_once(
-            tables.cache_dir / f"{tables.dir.name}-samples-{fit_until}-{_key(config)}",
+            tables.cache_dir / f"{tables.version}-samples-{fit_until}-{_key(config)}",
             lambda folder: _Build(self, fit_until).write(folder),
         )
 

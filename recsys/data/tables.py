@@ -108,7 +108,10 @@ class FeatureTables:
     @cached_property
     def histories(self) -> FlatHistories:
         return open_histories(
-            tables_dir=self.dir, cache_dir=self.cache_dir, num_users=int(self.metadata["num_users"])
+            tables_dir=self.dir,
+            cache_dir=self.cache_dir,
+            num_users=int(self.metadata["num_users"]),
+            version=self.version,
         )
 
     def items(self, split: str) -> Items:

@@ -71,6 +71,7 @@ def version(folder: Path) -> Path:
 def opened(folder: Path) -> dict[tuple[str, int], CutTable]:
     tables: Any = SimpleNamespace(
         dir=folder,
+        version=folder.name,
         cache_dir=folder.parent / "cache",
         metadata={"split": {"cuts": CUTS}, "num_users": 4, "profile_fields": ["a", "b"]},
         horizons_days=[7, 30],

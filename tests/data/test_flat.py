@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import pytest
 
 from recsys.data import flat as flat_module
 from recsys.data.flat import FlatHistories, open_histories
+from recsys.data.tables import FeatureTables
 from recsys.schema import Column, InputError, Table
 
 LISTS = {
@@ -127,3 +130,16 @@ def test_a_missing_column_is_named(tmp_path: Path) -> None:
 def test_an_empty_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="histories holds no Parquet"):
         opened(write(tmp_path / "v1", []))
+
+
+def test_copies_of_tables_in_folders_of_one_name_are_told_apart(tiny_tables: Path, tmp_path: Path) -> None:
+    """As a copy that follows links makes them: `latest` is no version."""
+    found = []
+    for number in (1, 2):
+        copy = tmp_path / str(number) / "latest"
+        shutil.copytree(tiny_tables, copy)
+        metadata = json.loads((copy / Table.METADATA).read_text())
+        metadata |= {"version": f"v{number}", "num_users": metadata["num_users"] + number}
+        (copy / Table.METADATA).write_text(json.dumps(metadata))
+        found.append(FeatureTables(tables_dir=copy, cache_dir=tmp_path / "cache").histories.num_users)
+    assert found[1] == found[0] + 1
