@@ -23,6 +23,7 @@ from torch import Tensor
 from recsys.nn.attention import attend
 
 MAX_SIGMA = 1.5  # exp(mu + sigma^2 / 2) explodes under a shift in time beyond this
+MIN_SIGMA = 0.01  # a likelihood has no bound where amounts are all but equal
 MAX_MU = 12.0
 
 
@@ -104,7 +105,7 @@ class ValueHeads(nn.Module):
         return ValueOutput(
             payer_logit_BCH=payer_BCH,
             mu_BCH=mu_BCH.clamp(-MAX_MU, MAX_MU),
-            sigma_BCH=MAX_SIGMA * torch.sigmoid(sigma_BCH + math.log(2.0)),
+            sigma_BCH=(MAX_SIGMA * torch.sigmoid(sigma_BCH + math.log(2.0))).clamp(min=MIN_SIGMA),
             hazard_logit_BCJ=hazard_BCJ,
             conversion_logit_BC=conversion_BC1[..., 0],
         )

@@ -25,8 +25,9 @@ def spend_loss(output: ValueOutput, cuts: CutQueries) -> Tensor:
     pays_BCH = spend_BCH > 0
     payer_BCH = F.binary_cross_entropy_with_logits(output.payer_logit_BCH, pays_BCH.float(), reduction="none")
     log_BCH = torch.log(spend_BCH.clamp(min=1e-2))
-    z_BCH = (log_BCH - output.mu_BCH) / output.sigma_BCH
-    amount_BCH = 0.5 * z_BCH**2 + torch.log(output.sigma_BCH) + 0.5 * math.log(2 * math.pi)
+    sigma_BCH = output.sigma_BCH.float()  # squares and logs of half precision lose the loss
+    z_BCH = (log_BCH - output.mu_BCH.float()) / sigma_BCH
+    amount_BCH = 0.5 * z_BCH**2 + torch.log(sigma_BCH) + 0.5 * math.log(2 * math.pi)
     return ((payer_BCH + pays_BCH * amount_BCH) * mask_BCH).sum() / spend_BCH.shape[-1]
 
 
