@@ -20,8 +20,7 @@ from recsys.data.cut_tables import CutTable
 from recsys.data.tables import FeatureTables, Items
 from recsys.evaluation.dial import advantage_of, carried
 from recsys.evaluation.scoring import ScoredUsers, item_vectors, score_users
-from recsys.evaluation.views import category_of, seen_and_targets, top_ranked
-from recsys.metrics.ragged import Ragged
+from recsys.evaluation.views import candidate_scores, category_of, seen_and_targets, top_ranked
 from recsys.nn.value_heads import ValueHeadsConfig
 from recsys.policy.exposure import MOST_USERS, exposure_prices
 from recsys.policy.slates import PolicyConfig, Slates, draw_slates
@@ -151,10 +150,7 @@ class Recommender:
 
         `first`: where the table's rows lie among all users: the place of the first, or of each.
         """
-        candidates = _Candidates(
-            known_V=self._known_V,
-            seen=seen_and_targets(self.tables, table)[0] if self.tables.metadata["filter_seen"] else None,
-        )
+        seen = seen_and_targets(self.tables, table)[0] if self.tables.metadata["filter_seen"] else None
         for chunk in score_users(
             model=self.model,
             catalogue=self._catalogue,
@@ -165,7 +161,7 @@ class Recommender:
             num_draws=num_draws,
             progress=progress,
         ):
-            score_BV = candidates.scores(chunk)
+            score_BV = candidate_scores(chunk.score_BV, candidate=self._known_V, seen=seen, rows=chunk.rows)
             if self._turn is not None:
                 rows_B = first[chunk.rows] if isinstance(first, np.ndarray) else first + chunk.rows
                 score_BV = self._turn(score_BV, np.minimum(rows_B, self.num_users))
@@ -210,22 +206,6 @@ def dial_of(bundle: Bundle, tables: FeatureTables, table: CutTable, *, dial: flo
     known_U = advantage.user_weights(tables.histories, table.user_index, table.cut, event_types=event_types)
     weight_U = np.r_[known_U, np.float32(1)]  # the last one is anyone's
     return lambda score_BV, rows_B: advantage.scores(score_BV, weight_U[rows_B], dial=dial)
-
-
-@dataclass(frozen=True)
-class _Candidates:
-    """Items known at the cut, and each user's own items where those are not to be shown again."""
-
-    known_V: np.ndarray
-    seen: Ragged | None
-
-    def scores(self, chunk: ScoredUsers) -> np.ndarray:
-        """float32 (B, V): -inf for everything that is no candidate."""
-        score_BV = np.where(self.known_V, chunk.score_BV, -np.inf).astype(np.float32)
-        if self.seen is not None:
-            for b, row in enumerate(chunk.rows):
-                score_BV[b, self.seen.row(int(row))] = -np.inf
-        return score_BV
 
 
 def _chunk_parts(

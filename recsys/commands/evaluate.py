@@ -14,6 +14,7 @@ from recsys.entry import hydra_command
 from recsys.settings import read_own, read_settings
 
 if TYPE_CHECKING:
+    from recsys.evaluation.evaluate import Evaluation
     from recsys.evaluation.off_policy import OffPolicyConfig
     from recsys.policy.dial import DialConfig
     from recsys.policy.slates import PolicyConfig
@@ -40,12 +41,8 @@ def evaluate_and_report(
     from recsys.bundle import load_bundle, set_dial
     from recsys.evaluation import evaluate_bundle
     from recsys.evaluation.dial import dial_front, front_lines
-    from recsys.evaluation.examples import example_users
     from recsys.evaluation.loop import read_loop
     from recsys.evaluation.off_policy import OffPolicyConfig, own_lines, own_panel, tilted_panel
-    from recsys.report.compare import standings
-    from recsys.report.content import Report
-    from recsys.report.page import write_report
     from recsys.report.summary import summary_lines
 
     rounds = read_loop(loop) if loop else []
@@ -72,23 +69,47 @@ def evaluate_and_report(
         )
     if sets_dial:
         set_dial(bundle_dir, turned["default"])
+    raised = {"dial": turned, "off_policy": panels, "loop": rounds}
+    _write_metrics(output / "metrics.json", evaluation, raised)
+    _write_report(output, evaluation, raised, tables=tables, split=split)
+    for note in evaluation.notes:
+        print(note)
+    currency = _currency(tables)
+    for line in summary_lines(evaluation.figures, verdicts=evaluation.verdicts, currency=currency):
+        print(line)
+    for line in [*front_lines(turned), *own_lines(panels)]:
+        print(line)
+    print(f"report: {(output / 'report.html').resolve()}", flush=True)
+
+
+def _write_metrics(path: Path, evaluation: Evaluation, raised: dict[str, Any]) -> None:
+    """`raised`: the dial's front, off-policy panels and rounds of a closed loop, by name."""
+    from recsys.report.compare import standings
+
+    value = evaluation.value
     content = {
         "figures": evaluation.figures,
         "protocol": evaluation.protocol,
         "notes": evaluation.notes,
         "verdicts": evaluation.verdicts,
         "standings": [asdict(standing) for standing in standings(evaluation.figures)],
-        "deciles": evaluation.value.decile_tables,
-        "pit_histograms": evaluation.value.pit_histograms,
-        "cohort_curves": evaluation.value.cohort_curves,
-        "dial": turned,
-        "off_policy": panels,
-        "loop": rounds,
+        "deciles": value.decile_tables,
+        "pit_histograms": value.pit_histograms,
+        "cohort_curves": value.cohort_curves,
+        **raised,
     }
-    with whole_file(output / "metrics.json") as building:
+    with whole_file(path) as building:
         building.write_text(json.dumps(content, indent=1))
-    public = bool(tables.metadata["public_examples"])
-    currency = str(tables.metadata.get("currency") or "")
+
+
+def _write_report(
+    output: Path, evaluation: Evaluation, raised: dict[str, Any], *, tables: Any, split: str
+) -> None:
+    from recsys.evaluation.examples import example_users
+    from recsys.report.content import Report
+    from recsys.report.page import write_report
+
+    public, value = bool(tables.metadata["public_examples"]), evaluation.value
     report = Report(
         title=f"{tables.metadata['dataset'].replace('_', ' ')}: recommendations and long-term value",
         dataset=tables.metadata["dataset"],
@@ -96,30 +117,25 @@ def evaluate_and_report(
         protocol=evaluation.protocol,
         figures=evaluation.figures,
         training_curves=training_curves(output / "csv" / "metrics.csv"),
-        decile_tables=evaluation.value.decile_tables,
-        spend_curve=evaluation.value.spend_curve,
-        retention_curve=evaluation.value.retention_curve,
-        pit_histograms=evaluation.value.pit_histograms,
-        cohort_curves=evaluation.value.cohort_curves,
-        value_groups=evaluation.value.value_groups,
-        dial=turned,
-        off_policy=panels,
-        loop=rounds,
+        decile_tables=value.decile_tables,
+        spend_curve=value.spend_curve,
+        retention_curve=value.retention_curve,
+        pit_histograms=value.pit_histograms,
+        cohort_curves=value.cohort_curves,
+        value_groups=value.value_groups,
         coverage_curve=evaluation.coverage_curve,
         examples=example_users(evaluation, tables=tables, split=split) if public else (),
         data_is_public=public,
         notes=evaluation.notes,
         verdicts=evaluation.verdicts,
-        currency=currency,
+        currency=_currency(tables),
+        **raised,
     )
     write_report(path=output / "report.html", report=report)
-    for note in evaluation.notes:
-        print(note)
-    for line in summary_lines(evaluation.figures, verdicts=evaluation.verdicts, currency=currency):
-        print(line)
-    for line in [*front_lines(turned), *own_lines(panels)]:
-        print(line)
-    print(f"report: {(output / 'report.html').resolve()}", flush=True)
+
+
+def _currency(tables: Any) -> str:
+    return str(tables.metadata.get("currency") or "")
 
 
 def training_curves(path: Path) -> dict[str, list[tuple[float, float]]]:

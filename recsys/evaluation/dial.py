@@ -15,7 +15,14 @@ from recsys.bundle_fit import catalogue_for
 from recsys.data.cut_features import CutScaler
 from recsys.data.tables import FeatureTables, Items
 from recsys.evaluation.scoring import score_users
-from recsys.evaluation.views import View, category_of, impressions_of, ranking_views, seen_and_targets
+from recsys.evaluation.views import (
+    View,
+    candidate_scores,
+    category_of,
+    impressions_of,
+    ranking_views,
+    seen_and_targets,
+)
 from recsys.metrics.beyond_accuracy import catalogue_coverage
 from recsys.metrics.interval import mean_interval, paired_difference
 from recsys.metrics.ranking import hits, ranking_metrics
@@ -72,12 +79,41 @@ def dial_front(
     if advantage is None:
         found = {"front": [], "default": 0.0, "refused": NO_CRITIC, "split": split}
         return found | {"panel": None, "panel_dial": None}
+    table = tables.at_cut(split=split)
+    weight_U = advantage.user_weights(
+        tables.histories, table.user_index, table.cut, event_types=tables.metadata["event_types"]
+    )
+    front = _front(bundle, tables, split, advantage, weight_U, config)
+    index_weight_U = np.ones(tables.histories.num_users + 1)
+    index_weight_U[table.user_index] = weight_U
+    panels, refused = _panels(bundle, tables, split, index_weight_U, config, most_reward)
+    for row in front:
+        gain: dict[str, Any] = dict.fromkeys(("value", "low", "high", "lower"))
+        if row["dial"] in panels:
+            gain = gain_of(panels[row["dial"]])
+            row["logged_value"] = gain["logged"]
+            refused = refused or "; ".join(gain["refused"]) or None
+        row |= {"gain": gain["value"], "gain_low": gain["low"], "gain_high": gain["high"]}
+        row["gain_lower"] = gain["lower"]
+    default = default_dial(front, most_ndcg_loss=config.most_ndcg_loss)
+    shown = default or _largest_allowed(front, config.most_ndcg_loss)
+    found = {"front": front, "default": default, "refused": refused, "split": split}
+    return found | {"panel": None if shown is None else panels.get(shown), "panel_dial": shown}
+
+
+def _front(
+    bundle: Bundle,
+    tables: FeatureTables,
+    split: str,
+    advantage: Advantage,
+    weight_U: np.ndarray,
+    config: DialConfig,
+) -> list[dict[str, Any]]:
+    """A row a setting, dial 0 first, with what it costs in accuracy: every user's list at each of them."""
     table, items = tables.at_cut(split=split), tables.items(split)
     seen, _ = seen_and_targets(tables, table)
     view = ranking_views(tables, table, items, known=items.in_training)[0]
-    event_types = tables.metadata["event_types"]
-    weight_U = advantage.user_weights(tables.histories, table.user_index, table.cut, event_types=event_types)
-    settings = [0.0, *sorted(set(config.settings))]
+    settings = _settings(config)
     accuracy, slates = (
         PolicyConfig(
             kind=DETERMINISTIC,
@@ -101,46 +137,54 @@ def dial_front(
     ):
         inside = np.isin(chunk.rows, view.rows)
         rows = chunk.rows[inside]
-        if len(rows):
-            at = np.searchsorted(view.rows, rows)
-            score_BV = np.where(view.candidate, chunk.score_BV[inside], -np.inf).astype(np.float32)
-            if view.hides_seen:
-                for b, row in enumerate(rows):
-                    score_BV[b, seen.row(int(row))] = -np.inf
-            plain[at] = _slate(score_BV, accuracy, None, None)
-            carried_BC = None if carried_UC is None else carried_UC[table.user_index[rows]].toarray()
-            for dial in settings:
-                turned_BV = advantage.scores(score_BV, weight_U[rows], dial=dial)
-                ranked[dial][at] = _slate(turned_BV, slates, category_V, carried_BC)
-    log, refused = _log(tables, split, config)
-    index_weight_U = np.ones(tables.histories.num_users + 1)
-    index_weight_U[table.user_index] = weight_U
-    front = _accuracy(plain, ranked, view, np.nan_to_num(items.price), tables.num_items)
-    panel_config = PanelConfig(level=config.level, most_reward=most_reward)
-    folds_FV, panels = None, {}
-    if log is not None and not bundle.advantage["item_V"].any():
-        refused = NO_EFFECT
-    elif log is not None:
-        folds_FV = cross_fitted(
-            tables.histories,
-            num_items=tables.num_items,
-            until=tables.cut(split),
-            event_types=event_types,
-            config=config.critic,
+        if not len(rows):
+            continue
+        at = np.searchsorted(view.rows, rows)
+        score_BV = candidate_scores(
+            chunk.score_BV[inside],
+            candidate=view.candidate,
+            seen=seen if view.hides_seen else None,
+            rows=rows,
         )
-    for row in front:
-        gain: dict[str, Any] = dict.fromkeys(("value", "low", "high", "lower"))
-        if log is not None and folds_FV is not None and row["dial"] > 0:
-            panel = log.panel(folds_FV, index_weight_U, dial=row["dial"], config=panel_config)
-            panels[row["dial"]], gain = panel, gain_of(panel)
-            row["logged_value"] = gain["logged"]
-            refused = refused or "; ".join(gain["refused"]) or None
-        row |= {"gain": gain["value"], "gain_low": gain["low"], "gain_high": gain["high"]}
-        row["gain_lower"] = gain["lower"]
-    default = default_dial(front, most_ndcg_loss=config.most_ndcg_loss)
-    shown = default or _largest_allowed(front, config.most_ndcg_loss)
-    found = {"front": front, "default": default, "refused": refused, "split": split}
-    return found | {"panel": panels.get(shown), "panel_dial": shown}
+        plain[at] = _slate(score_BV, accuracy, None, None)
+        carried_BC = None if carried_UC is None else carried_UC[table.user_index[rows]].toarray()
+        for dial in settings:
+            turned_BV = advantage.scores(score_BV, weight_U[rows], dial=dial)
+            ranked[dial][at] = _slate(turned_BV, slates, category_V, carried_BC)
+    return _accuracy(plain, ranked, view, np.nan_to_num(items.price), tables.num_items)
+
+
+def _panels(
+    bundle: Bundle,
+    tables: FeatureTables,
+    split: str,
+    index_weight_U: np.ndarray,
+    config: DialConfig,
+    most_reward: float | None,
+) -> tuple[dict[float, dict[str, Any]], str | None]:
+    """(estimates of what each setting above 0 would have earned, why there are none)."""
+    log, refused = _log(tables, split, config)
+    if log is None:
+        return {}, refused
+    if not bundle.advantage["item_V"].any():
+        return {}, NO_EFFECT
+    folds_FV = cross_fitted(
+        tables.histories,
+        num_items=tables.num_items,
+        until=tables.cut(split),
+        event_types=tables.metadata["event_types"],
+        config=config.critic,
+    )
+    panel = PanelConfig(level=config.level, most_reward=most_reward)
+    return {
+        dial: log.panel(folds_FV, index_weight_U, dial=dial, config=panel)
+        for dial in _settings(config)
+        if dial > 0
+    }, refused
+
+
+def _settings(config: DialConfig) -> list[float]:
+    return [0.0, *sorted(set(config.settings))]
 
 
 def _largest_allowed(front: list[dict[str, Any]], most_ndcg_loss: float) -> float | None:

@@ -26,7 +26,7 @@ from recsys.data.cut_tables import CutTable
 from recsys.data.tables import FeatureTables
 from recsys.evaluation.dial import NO_CRITIC, NO_LOG, advantage_of
 from recsys.evaluation.scoring import score_users
-from recsys.evaluation.views import category_of, seen_and_targets
+from recsys.evaluation.views import candidate_scores, category_of, seen_and_targets
 from recsys.policy.occasions import controls_of
 from recsys.policy.off_policy.from_log import check_evaluable
 from recsys.policy.off_policy.panel import PanelConfig, decision_panel
@@ -208,10 +208,7 @@ def _target_propensities(
         table=table,
         scaler=CutScaler(**bundle.scaler),
     ):
-        score_BV = np.where(known_V, chunk.score_BV, -np.inf).astype(np.float32)
-        if seen is not None:
-            for b, row in enumerate(chunk.rows):
-                score_BV[b, seen.row(int(row))] = -np.inf
+        score_BV = candidate_scores(chunk.score_BV, candidate=known_V, seen=seen, rows=chunk.rows)
         if advantage is not None:
             score_BV = advantage.scores(score_BV, weight_S[chunk.rows], dial=policy.dial or 0.0)
         propensity_SK[chunk.rows] = slate_propensities(

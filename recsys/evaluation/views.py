@@ -95,15 +95,23 @@ def impressions_of(tables: FeatureTables) -> pa.Table | None:
     return table if table is not None and table.num_rows else None
 
 
+def candidate_scores(
+    score_BV: np.ndarray, *, candidate: np.ndarray, seen: Ragged | None, rows: np.ndarray
+) -> np.ndarray:
+    """float32 (B, V): -inf for what is no candidate and, with `seen`, for what that row of it holds."""
+    found: np.ndarray = np.where(candidate, score_BV, -np.inf).astype(np.float32)
+    if seen is not None:
+        for b, row in enumerate(rows):
+            found[b, seen.row(int(row))] = -np.inf
+    return found
+
+
 def top_ranked(
     score_BV: np.ndarray, *, candidate: np.ndarray, seen: Ragged | None, rows: np.ndarray, k: int = MAX_RANK
 ) -> np.ndarray:
     """(B, k) item_index by falling score, 0 where candidates run out. Equal scores: a fixed shuffle of items,
     so that a ranker that says nothing about them gains nothing from their order."""
-    score_BV = np.where(candidate, score_BV, -np.inf).astype(np.float32)
-    if seen is not None:
-        for b, row in enumerate(rows):
-            score_BV[b, seen.row(int(row))] = -np.inf
+    score_BV = candidate_scores(score_BV, candidate=candidate, seen=seen, rows=rows)
     shuffle = np.random.default_rng(0).permutation(score_BV.shape[1])
     shuffled = score_BV[:, shuffle]
     k = min(k, score_BV.shape[1])
