@@ -29,14 +29,15 @@ class Run(NamedTuple):
 
 
 class Resumes:
-    """Runs by (kind, dropout, what): `whole` and other `seed S` on two ranks, `cut off on N`, `N to M`."""
+    """Runs by (kind, dropout, what): `whole` and other `seed S` on two ranks, `whole on 1`, `cut off on N`,
+    `N to M`."""
 
     def __init__(self, runs: dict[tuple[str, float, str], Run]) -> None:
         self.runs = runs
 
     def difference(self, kind: str, dropout: float, before: int, after: int) -> float:
-        """Largest difference of a step's loss to the unbroken run's on two ranks."""
-        whole = self.runs[kind, dropout, "whole"].losses
+        """Largest difference of a step's loss to the run's had it not been cut off, on the ranks it began on."""
+        whole = self.runs[kind, dropout, "whole" if before == 2 else "whole on 1"].losses
         parts = (f"cut off on {before}", f"{before} to {after}")
         found = torch.cat([self.runs[kind, dropout, part].losses for part in parts])
         return float((found - whole).abs().max())
@@ -93,6 +94,8 @@ def resumes(place: Path, kinds: tuple[str, ...] = tuple(KINDS)) -> Resumes:
             for before, after in mine:
                 first = case | {"save": paths[before], "save_at": CUT_OFF, "num_ranks": before}
                 then = case | {"resume": paths[before], "num_ranks": after}
+                if before == 1:
+                    rounds[1][kind, dropout, "whole on 1"] = case | {"num_ranks": 1}
                 began, ended = {(2, 2): (0, 0), (2, 1): (0, 1), (1, 2): (1, 2)}[before, after]
                 rounds[began][kind, dropout, f"cut off on {before}"] = first
                 rounds[ended][kind, dropout, f"{before} to {after}"] = then
