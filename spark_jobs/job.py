@@ -88,9 +88,8 @@ def _build(settings: JobSettings, spark: SparkSession, stages: Stages) -> Path:
         item_table, user_table, sealed_table = _attributes(settings, spark, key, events)
         raw = _spread(guarded(events, dataset.sensitive, path=dataset.events.path))
         lines = pseudonymise(normalise(raw, dataset), key)
-        told = read_table(spark, outcomes) if outcomes else None
+        told = without_erased(read_table(spark, outcomes), erased) if outcomes else None
         if told is not None:
-            told = without_erased(told, erased)
             lines = lines.unionByName(outcomes_as_events(told, like=lines.columns))
         lines = without_erased(lines, erased)
         flagged = flag(lines, dataset, now=int(time.time())).cache()
@@ -127,8 +126,7 @@ def _build(settings: JobSettings, spark: SparkSession, stages: Stages) -> Path:
             quarantine = rows.quarantine.select(
                 Event.REASON, *[name for name in rows.quarantine.columns if name != Event.REASON]
             )
-            shown = read_table(spark, impressions) if impressions else None
-            shown = without_erased(shown, erased) if shown is not None else None
+            shown = without_erased(read_table(spark, impressions), erased) if impressions else None
             responses = impressions_with_responses(shown, told, spark=spark)
             frames = {Table.QUARANTINE: quarantine, **_frames(tables), Table.IMPRESSIONS: responses}
             frames[Table.SEALED] = _sealed_of_known(sealed_table, tables, spark)
@@ -152,16 +150,14 @@ def _build(settings: JobSettings, spark: SparkSession, stages: Stages) -> Path:
                 sources=sources,
                 **highest_indices(indexed, previous[1] if previous else None),
             )
-            if dataset.sensitive.encrypt:
-                metadata["sealed"] = {
-                    "columns": dataset.sensitive.encrypt,
-                    "key_version": load_aes_key().version,
-                }
-            write_document(metadata, folder, Table.METADATA)
-            write_document(vocabularies(tables), folder, Table.VOCABULARIES)
             quality = gate.report(checks, rows.quarantined, counts)
-            write_document(quality, folder, Table.QUALITY)
-            write_document(looks, folder, Table.PROFILE)
+            for name, content in (
+                (Table.METADATA, metadata),
+                (Table.VOCABULARIES, vocabularies(tables)),
+                (Table.QUALITY, quality),
+                (Table.PROFILE, looks),
+            ):
+                write_document(content, folder, name)
             shown_as = quality_page(rows, quality, looks, settings, title="quality of the data")
             (folder / Table.QUALITY_PAGE).write_text(shown_as, encoding="utf-8")
             with alone(root, after=previous[0] if previous else None):

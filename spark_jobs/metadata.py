@@ -14,6 +14,7 @@ from pyspark.sql import functions as F
 
 from recsys.pseudonym import Key
 from recsys.schema import SCHEMA_VERSION, Column, Split, UserNumeric
+from recsys.sealed import load_aes_key
 from spark_jobs.features.cuts import Cuts
 from spark_jobs.features.items import LOG_PRICE
 from spark_jobs.features.leave_one_out import NO_CUT
@@ -68,9 +69,16 @@ def describe(
         "split": _split(settings, cuts, split_hash),
         "tie_key": list(ties),
         "pseudonym": {"key_version": key.version, "demo": key.is_demo},
+        **_sealed(settings),
         "sources": sources,
         "git_commit": _git_commit(),
     }
+
+
+def _sealed(settings: JobSettings) -> dict[str, Any]:
+    """Which columns are encrypted, and a version of the key; nothing without any."""
+    names = settings.dataset.sensitive.encrypt
+    return {"sealed": {"columns": names, "key_version": load_aes_key().version}} if names else {}
 
 
 def examples_hash(examples: DataFrame) -> str:

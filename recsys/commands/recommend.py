@@ -32,7 +32,7 @@ def write_recommendations(
     """The whole folder, complete or not there: the one before goes only when the new one is written."""
     import pyarrow.parquet as pq
 
-    from recsys.recommendation import item_vector_table
+    from recsys.recommendation_tables import item_vector_table
 
     with whole_folder(output) as building:
         for name in parts.names():
@@ -217,7 +217,7 @@ def _answer(recommender: Recommender, parts: Parts, *, dataset: str, fingerprint
     from recsys.parallel.dealing import dealt, of_all_ranks, rank_and_world
     from recsys.policy.impressions import impression_table
     from recsys.policy.origin import with_origin
-    from recsys.recommendation import top_k_table, user_vector_table, value_table
+    from recsys.recommendation_tables import top_k_table, user_vector_table, value_table
 
     config = recommender.policy
     missing = of_all_ranks(parts.missing())[0]

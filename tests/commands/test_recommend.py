@@ -19,7 +19,8 @@ from recsys.commands.recommend import occasion
 from recsys.data.tables import FeatureTables
 from recsys.policy.impressions import check_impressions
 from recsys.policy.slates import PolicyConfig
-from recsys.recommendation import Recommendations, Recommender, top_k_table
+from recsys.recommendation import Recommendations, Recommender
+from recsys.recommendation_tables import top_k_table
 from recsys.schema import Column, FeedbackTable, Impression, InputError, Recommendation, Table
 from tests import tiny
 

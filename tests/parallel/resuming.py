@@ -36,7 +36,7 @@ class Resumes:
         self.runs = runs
 
     def difference(self, kind: str, dropout: float, before: int, after: int) -> float:
-        """Largest difference of a step's loss to the run's had it not been cut off, on the ranks it began on."""
+        """Largest difference of a step's loss to that of the run never cut off, on the ranks it began on."""
         whole = self.runs[kind, dropout, "whole" if before == 2 else "whole on 1"].losses
         parts = (f"cut off on {before}", f"{before} to {after}")
         found = torch.cat([self.runs[kind, dropout, part].losses for part in parts])

@@ -47,6 +47,17 @@ def impressions(key: str) -> pa.Table:
     return pa.table(filled, schema=IMPRESSION_SCHEMA)
 
 
+def hand_back(folder: Path, user: str) -> None:
+    key = load_key()
+    append_rows(
+        table=impressions(pseudonym(user, key)),
+        folder=folder / "feedback" / "shop" / FeedbackTable.IMPRESSIONS,
+        key_columns=IMPRESSION_KEY,
+        key_version=key.version,
+        source="test",
+    )
+
+
 @pytest.fixture
 def folder(tmp_path: Path, spark: Any) -> Path:
     """Everything that the commands leave of a shop: tables, feedback, recommendations, a bundle."""
@@ -54,13 +65,7 @@ def folder(tmp_path: Path, spark: Any) -> Path:
     shop.write(lines, tmp_path / "raw.parquet")
     key = load_key()
     for user in (GONE, STAYS):
-        append_rows(
-            table=impressions(pseudonym(user, key)),
-            folder=tmp_path / "feedback" / "shop" / FeedbackTable.IMPRESSIONS,
-            key_columns=IMPRESSION_KEY,
-            key_version=key.version,
-            source="test",
-        )
+        hand_back(tmp_path, user)
     version = job.build(settings(tmp_path), spark)
     shown = pa.table(
         {Column.USER_KEY: [pseudonym(user, key) for user in (GONE, STAYS)], "item_id": ["A", "B"]}
@@ -120,13 +125,7 @@ def test_they_do_not_come_back(folder: Path, spark: Any) -> None:
     assert done.left == [str(folder / "raw.parquet")]
     version = folder / "features" / "shop" / done.versions[0]
     erased = json.loads((version / Table.METADATA).read_text())
-    append_rows(
-        table=impressions(pseudonym(GONE, key)),
-        folder=folder / "feedback" / "shop" / FeedbackTable.IMPRESSIONS,
-        key_columns=IMPRESSION_KEY,
-        key_version=key.version,
-        source="test",
-    )
+    hand_back(folder, GONE)
     again = job.build(settings(folder), spark)
     assert holders(again, pseudonym(GONE, key)) == []
     metadata = json.loads((again / Table.METADATA).read_text())
