@@ -28,7 +28,8 @@ class PlanConfig:
     """How an epoch is cut into global batches.
 
     tokens: events of a global batch, padding included.
-    multiple: rows of a batch are a multiple of it; choose a number that every ranks x accumulation divides.
+    multiple: rows of a batch are a multiple of it. Where ranks x accumulation divides it, every micro batch
+        has as many rows; elsewhere some have one less, in small batches none.
     block, pool_blocks: rows are shuffled in blocks and bucketed by length within pools of blocks, which
         bounds memory whatever the table's size.
     """
@@ -130,12 +131,6 @@ class ElasticLoader:
         accumulate: int = 1,
         num_workers: int = 0,
     ) -> None:
-        if config.multiple % (world * accumulate):
-            raise InputError(
-                f"data.plan.multiple={config.multiple} must be divisible by ranks x accumulation "
-                f"({world} x {accumulate}); it belongs to the run: choose it at its start, for every "
-                "number of ranks that it may go on on"
-            )
         self.samples, self.plan, self.config = (
             samples,
             BatchPlan(lengths=samples.lengths, config=config),

@@ -40,6 +40,7 @@ OFFLOADED = {  # beside DDP's "AdamW"
     ("zero3", "parameters offloaded"): {"offload_parameters": True},
 }
 ZERO = ("zero1", "zero2", "zero3")
+UNEVEN = [(name, n) for name in ("ddp", "zero1", "zero2", "zero3", "zero2, sharded") for n in (1, 3)]
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +64,24 @@ def runs(folder: Path) -> dict[tuple[str, str], list[dict[str, Any]]]:
 
 
 @pytest.fixture(scope="module")
+def uneven(folder: Path) -> dict[tuple[str, int], list[dict[str, Any]]]:
+    """(strategy, accumulation) -> what each of three ranks kept of 20 steps, beside one rank alone."""
+    pytest.importorskip("deepspeed")
+
+    def case(strategy: str, accumulate: int, num_ranks: int) -> dict[str, Any]:
+        table = {"table_optimizer": "rowwise_adagrad"} if "sharded" in strategy else {}
+        name = strategy.split(",")[0].replace("alone", "ddp")
+        return {"function": TRAIN, "strategy": name, "num_ranks": num_ranks, "accumulate": accumulate} | table
+
+    alone = [("alone", 1), ("alone, sharded", 1)]
+    made = [
+        on_ranks(num_ranks, [case(*key, num_ranks) for key in keys], folder / f"{num_ranks}")
+        for num_ranks, keys in ((3, UNEVEN), (1, alone))
+    ]
+    return dict(zip([*UNEVEN, *alone], [*made[0], *made[1]], strict=True))
+
+
+@pytest.fixture(scope="module")
 def losses(runs: Any) -> dict[tuple[str, str], torch.Tensor]:
     """(strategy, setting) -> loss of 20 steps, mean over two ranks."""
     return {key: torch.tensor([rank["losses"] for rank in ranks]).mean(0) for key, ranks in runs.items()}
@@ -74,6 +93,19 @@ def losses(runs: Any) -> dict[tuple[str, str], torch.Tensor]:
 def test_losses_are_those_of_ddp(losses: Any, strategy: str, name: str) -> None:
     assert len(losses["ddp", name]) == 20
     torch.testing.assert_close(losses[strategy, name], losses["ddp", name], atol=1e-5, rtol=0)
+
+
+@distributed
+@pytest.mark.parametrize(("strategy", "accumulate"), UNEVEN)
+def test_ranks_need_not_divide_a_batch(uneven: Any, strategy: str, accumulate: int) -> None:
+    """Of 8 rows three ranks have 3, 3 and 2, and of nine micro batches one is empty."""
+    ranks = uneven[strategy, accumulate]
+    mean = torch.tensor([rank["losses"] for rank in ranks]).mean(0)
+    alone = torch.tensor(uneven["alone, sharded" if "sharded" in strategy else "alone", 1][0]["losses"])
+    torch.testing.assert_close(mean, alone, atol=1e-4, rtol=0)  # sums in another order, as with accumulation
+    sizes = {len(samples) for rank in ranks for samples in rank["samples"]}
+    assert len(sizes) > 1
+    assert (0 in sizes) == (accumulate > 1)
 
 
 @distributed
