@@ -129,10 +129,11 @@ def population_level(model: UserModel, samples: TrainingSamples) -> Level:
     for c, watched_H in enumerate(_latest_watched(cuts, horizons, boundary)):
         if watched_H.any():
             ratio_CH[c] = np.where(watched_H, _came_of_expected(samples, cuts[c], decay.source), np.nan)
-    found_CH = ratio_CH[np.isfinite(ratio_CH).any(1)]
+    known_H, ratio_H = np.isfinite(ratio_CH).any(0), np.full(len(horizons), np.nan)
+    ratio_H[known_H] = np.nanmedian(ratio_CH[:, known_H], axis=0)
     return Level(
         expected_H=decay.increments(known, horizons),
-        ratio_H=np.nanmedian(found_CH, axis=0) if len(found_CH) else np.full(len(horizons), np.nan),
+        ratio_H=ratio_H,
         hazard_J=decay.hazards(known, heads.config.bin_ends_days),
         said=_said_at(model, samples, now),
         source=decay.source,
