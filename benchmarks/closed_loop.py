@@ -42,16 +42,16 @@ NUM_RESAMPLES, LEVEL = 2000, 0.95
 class Loop:
     """What a round is run with; another one does not go on from its results."""
 
-    users: int
-    items: int
-    first_days: int
-    next_days: int
-    value_days: int
-    epochs: int
-    category_penalty: float
-    category_memory_days: float
-    temperature: float
-    extra: tuple[str, ...]  # overrides of train
+    users: int = 5000
+    items: int = 1000
+    first_days: int = 90
+    next_days: int = 60
+    value_days: int = 180
+    epochs: int = 8
+    category_penalty: float = 0.3
+    category_memory_days: float = 0.0
+    temperature: float = 0.3
+    extra: tuple[str, ...] = ()  # overrides of train
 
 
 @dataclass(frozen=True)
@@ -103,11 +103,11 @@ def play(loop: Loop, place: Place, number: int) -> dict[str, Any]:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     log, started = folder / "log.txt", time.monotonic()
-    _log(loop, place, number, log)
-    _learn(loop, place, number, log)
-    truth = _measure(loop, place, number, log)
-    test = _front(folder / "test")
-    chosen = _front(folder / "train")
+    make_log(loop, place, number, log)
+    learn(loop, place, number, log)
+    truth = measure(loop, place, number, log)
+    test = front_of(folder / "test")
+    chosen = front_of(folder / "train")
     result = {
         "loop": asdict(loop),
         "dial": chosen["default"],
@@ -126,7 +126,7 @@ def play(loop: Loop, place: Place, number: int) -> dict[str, Any]:
     return result
 
 
-def _log(loop: Loop, place: Place, number: int, log: Path) -> None:
+def make_log(loop: Loop, place: Place, number: int, log: Path) -> None:
     """The log this round learns from: of the oracle at first, then of what the last round recommended."""
     output = place.round(number) / "sim"
     if number == 1:
@@ -143,7 +143,7 @@ def _log(loop: Loop, place: Place, number: int, log: Path) -> None:
     simulate(loop, place, log, output, f"policies=[{name}]", f"log={name}", f"days={days}", *extra)
 
 
-def _learn(loop: Loop, place: Place, number: int, log: Path) -> None:
+def learn(loop: Loop, place: Place, number: int, log: Path) -> None:
     folder = place.round(number)
     features, feedback = f"features_dir={folder / 'features'}", f"feedback_dir={place.folder / 'feedback'}"
     shown = place.log(number) / "impressions.parquet"
@@ -186,7 +186,7 @@ def _learn(loop: Loop, place: Place, number: int, log: Path) -> None:
             )
 
 
-def _measure(loop: Loop, place: Place, number: int, log: Path) -> dict[str, float]:
+def measure(loop: Loop, place: Place, number: int, log: Path) -> dict[str, float]:
     """True value of every policy from the end of the log on; leaves values.parquet, returns the means."""
     folder = place.round(number)
     value_U: dict[str, np.ndarray] = {}
@@ -208,7 +208,7 @@ def _measure(loop: Loop, place: Place, number: int, log: Path) -> dict[str, floa
     return {name: float(values.mean()) for name, values in value_U.items()}
 
 
-def _front(folder: Path) -> dict[str, Any]:
+def front_of(folder: Path) -> dict[str, Any]:
     found: dict[str, Any] = json.loads((folder / "metrics.json").read_text())["dial"]
     return found
 
@@ -276,18 +276,18 @@ def summary(found: dict[str, dict[int, list[tuple[Place, dict[str, Any]]]]]) -> 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--users", type=int, default=5000)
-    parser.add_argument("--items", type=int, default=1000)
+    parser.add_argument("--users", type=int, default=Loop.users)
+    parser.add_argument("--items", type=int, default=Loop.items)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--worlds", nargs="+", default=["default", "null_world"])
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--first-days", type=int, default=90)
-    parser.add_argument("--next-days", type=int, default=60)
-    parser.add_argument("--value-days", type=int, default=180)
-    parser.add_argument("--epochs", type=int, default=8)
-    parser.add_argument("--category-penalty", type=float, default=0.3)
-    parser.add_argument("--category-memory-days", type=float, default=0.0)
-    parser.add_argument("--temperature", type=float, default=0.3)
+    parser.add_argument("--first-days", type=int, default=Loop.first_days)
+    parser.add_argument("--next-days", type=int, default=Loop.next_days)
+    parser.add_argument("--value-days", type=int, default=Loop.value_days)
+    parser.add_argument("--epochs", type=int, default=Loop.epochs)
+    parser.add_argument("--category-penalty", type=float, default=Loop.category_penalty)
+    parser.add_argument("--category-memory-days", type=float, default=Loop.category_memory_days)
+    parser.add_argument("--temperature", type=float, default=Loop.temperature)
     parser.add_argument("--train", nargs="*", default=[], help="more overrides of train")
     parser.add_argument("--output", type=Path, default=ROOT / "outputs" / "closed_loop")
     given = parser.parse_args()

@@ -15,7 +15,7 @@ from tests.parallel.ranks import on_ranks
 from tests.test_module import module
 
 TRAIN = "tests.parallel.training:train"
-BF16_APART = 0.02  # of a loss; 0.012 was measured, and 0.019 between DDP in bf16 and in float32
+BF16_APART = 0.02  # of a loss; 0.009 was measured, and 0.005 between DDP in bf16 and in float32
 
 
 def distributed(test: Any) -> Any:
