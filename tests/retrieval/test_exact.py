@@ -16,7 +16,7 @@ from recsys.retrieval.exact import top_items
 from recsys.schema import InputError
 
 
-@pytest.fixture(params=[(128, 8192), (3, 64), (2, 24), (1, 8)], ids=str)
+@pytest.fixture(params=[(256, 6144), (3, 64), (2, 24), (1, 8)], ids=str)
 def blocks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Sizes of blocks under which the small catalogues here come in one, and in many."""
     for name, size in zip(("BLOCK_USERS", "BLOCK_ITEMS"), request.param, strict=True):
@@ -167,7 +167,7 @@ def test_any_number_of_threads_which_stays_as_it_was(threads: int) -> None:
 
 
 def test_without_onednn(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+    monkeypatch.setattr(exact, "has_onednn", lambda: False)
     check(eighths((5, 6), seed=14), eighths((300, 6), seed=15), 20, bias_V=eighths((300,), seed=16))
 
 
