@@ -1,0 +1,1 @@
+"""Vectors -> the best items of each user, over a whole catalogue."""
