@@ -11,7 +11,7 @@ from typing import Any
 
 DESCRIPTION, QUERY = "spark.job.description", "spark.sql.execution.id"
 QUERY_START = "org.apache.spark.sql.execution.ui.SparkListenerSQLExecutionStart"
-LEAST_TASKS, LEAST_TASK_S = 4, 1.0  # a Spark stage of fewer or shorter tasks says nothing of stragglers
+LEAST_TASKS, LEAST_TASK_S = 4, 3.0  # fewer tell nothing of stragglers, and of shorter ones the first warm up
 
 
 @dataclass(kw_only=True)
