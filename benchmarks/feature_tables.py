@@ -26,7 +26,7 @@ from benchmarks.make_events import LogConfig, write_log
 from benchmarks.spark_event_log import EventLog, read_event_log
 
 ROOT = Path(__file__).resolve().parents[1]
-TINY_ROWS = 5_000
+TINY_ROWS, LEAST_FLOOR_S = 5_000, 2.0
 LOOK_S, QUERIES_SHOWN = 0.5, 5
 # For the job and for the floor: what conf/spark_jobs.yaml advises for long runs.
 SPARK = {"master": "local[*]", "driver_memory": "4g", "shuffle_partitions": 8, "java_options": ""}
@@ -72,7 +72,7 @@ class Watched:
                         held += process.memory_full_info().pss
                         spent = process.cpu_times()
                         self._cpu_s[process.pid] = spent.user + spent.system
-            except psutil.NoSuchProcess:
+            except psutil.Error:  # one of them has just ended
                 continue
             self._peak_bytes = max(self._peak_bytes, held)
 
@@ -156,19 +156,23 @@ def measured(folder: Path, rows: int, seed: int) -> tuple[Cost, Cost, EventLog]:
 
 
 def compare(rows: int, job: Cost, plain: Cost, log: EventLog, tiny: EventLog) -> dict[str, float]:
-    """Figures of one size; `job` and `plain` without start-up."""
+    """Figures of one size; `job` and `plain` without start-up. No multiples of a floor that noise hides."""
     cores = os.cpu_count() or 1
     figures = {
         "job_s": job.wall_s,
         "floor_s": plain.wall_s,
-        "multiple": job.wall_s / plain.wall_s,
-        "cpu_multiple": job.cpu_s / plain.cpu_s,
+        "job_cpu_s": job.cpu_s,
+        "floor_cpu_s": plain.cpu_s,
         "events_per_s_per_core": rows / job.wall_s / cores,
         "peak_gib": job.peak_gib,
         "straggling": log.straggling,
     }
-    for step, elapsed_s in log.step_s.items():
-        figures[f"multiple_{step}"] = (elapsed_s - tiny.step_s.get(step, 0.0)) / plain.wall_s
+    if plain.cpu_s > 0:
+        figures["cpu_multiple"] = job.cpu_s / plain.cpu_s
+    if plain.wall_s > LEAST_FLOOR_S:
+        figures["multiple"] = job.wall_s / plain.wall_s
+        for step, elapsed_s in log.step_s.items():
+            figures[f"multiple_{step}"] = (elapsed_s - tiny.step_s.get(step, 0.0)) / plain.wall_s
     return figures
 
 

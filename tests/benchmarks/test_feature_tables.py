@@ -48,4 +48,4 @@ def test_the_benchmark_ends_with_a_line_of_figures() -> None:
     shown = tiny.run("-m", "benchmarks.feature_tables", "--rows", "10000", cwd=tiny.ROOT).stdout
     figures = json.loads(shown.splitlines()[-1])
     assert figures["peak_gib_10000"] > 0
-    assert {f"multiple_{step}_10000" for step in ("reading", "cleaning", "features")} <= figures.keys()
+    assert {f"{name}_10000" for name in ("job_s", "floor_cpu_s", "straggling")} <= figures.keys()
