@@ -61,7 +61,8 @@ def build(settings: JobSettings, spark: SparkSession, *, show_progress: bool = F
     Raises InputError for bad input, QualityError where the gate fails, OSError for a full disk; then nothing
     is published and nothing half written is left.
     """
-    stages = Stages(num_stages=NUM_STAGES, shown=show_progress)
+    describe_jobs = spark.sparkContext.setJobDescription  # Spark's own pages and event log name the stage
+    stages = Stages(num_stages=NUM_STAGES, shown=show_progress, tell=describe_jobs)
     try:
         return _build(settings, spark, stages)
     except (PySparkException, Py4JError) as error:

@@ -58,7 +58,8 @@ def index_events(
         )
     )
     types = F.create_map(*[F.lit(x) for pair in event_types.items() for x in pair])
-    in_order = Window.partitionBy(Column.USER_INDEX).orderBy(*stable_key(ties))
+    # By the key that the join with users went by: rows that lie together already are not sent round again.
+    in_order = Window.partitionBy(Column.USER_KEY).orderBy(*stable_key(ties))
     events = (
         kept.join(users.select(Column.USER_KEY, Column.USER_INDEX), on=Column.USER_KEY, how="inner")
         .join(items.select(Column.ITEM_ID, Column.ITEM_INDEX), on=Column.ITEM_ID, how="inner")

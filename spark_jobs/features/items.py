@@ -75,7 +75,6 @@ def snapshots(
     first_seen; `table`: the undated item table, by item_id.
     """
     is_known, is_first = F.col(IS_KNOWN), F.col(Event.TIMESTAMP) <= F.col(Column.FIRST_SEEN)
-    joined = facts.join(items.select(Column.ITEM_INDEX, Column.FIRST_SEEN), on=Column.ITEM_INDEX, how="inner")
     place = F.struct(*stable_key(ties))
     has_price = F.col(Event.UNIT_PRICE) > 0
 
@@ -86,20 +85,28 @@ def snapshots(
     def median_price(when: SparkColumn) -> SparkColumn:
         return F.median(F.when(when & has_price, F.col(Event.UNIT_PRICE)))
 
-    grouped = joined.groupBy(Column.VALID_FROM, Column.ITEM_INDEX).agg(
+    key = [Column.VALID_FROM, Column.ITEM_INDEX]
+    counted = facts.groupBy(*key).agg(
         F.max(is_known).alias(Column.IN_TRAINING),
-        latest_text(is_known).alias("text_known"),
-        latest_text(is_first).alias("text_first"),
-        median_price(is_known).alias("price_known"),
-        median_price(is_first).alias("price_first"),
         F.count_if(F.col(IS_RECENT)).alias(Column.POPULARITY),
         F.max(F.when(is_known, F.col(Event.TIMESTAMP))).alias("known_last"),
     )
+    # Medians and texts keep rows in memory or sort them, so only rows that have one come to them.
+    telling = facts.where(has_price | F.col(Event.TEXT).isNotNull())
+    told = (
+        telling.join(items.select(Column.ITEM_INDEX, Column.FIRST_SEEN), on=Column.ITEM_INDEX, how="inner")
+        .groupBy(*key)
+        .agg(
+            latest_text(is_known).alias("text_known"),
+            latest_text(is_first).alias("text_first"),
+            median_price(is_known).alias("price_known"),
+            median_price(is_first).alias("price_first"),
+        )
+    )
     in_training = F.coalesce(Column.IN_TRAINING, F.lit(False))
     valid_from = facts.select(Column.VALID_FROM).distinct()
-    every = items.crossJoin(F.broadcast(valid_from)).join(
-        grouped, on=[Column.VALID_FROM, Column.ITEM_INDEX], how="left"
-    )
+    every = items.crossJoin(F.broadcast(valid_from))
+    every = every.join(counted, on=key, how="left").join(told, on=key, how="left")
     extra = [] if table is None else [name for name in table.columns if name != Column.ITEM_ID]
     if table is not None:
         every = every.join(table, on=Column.ITEM_ID, how="left")

@@ -1,6 +1,8 @@
 """Each user at each cut: what was known by then, and what came after it.
 
-`activity` first sums the log to one row per (user, moment, order, kind): the many cuts work on little.
+`activity` first sums the log to one row per (user, moment, order, kind): the many cuts work on little. It
+also marks the rows that begin a day or an order, so that a cut counts rows and collects no sets, for which
+Spark would sort all rows of all cuts.
 A return counts for the purchase it belongs to: money in (start, end] known at `end` is the sum over rows with
 timestamp <= end whose purchase lies after `start`.
 """
@@ -10,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from pyspark.sql import Column as SparkColumn
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
 from recsys.schema import PAD, SECONDS_PER_DAY, Column, EventType, Split, UserNumeric
@@ -19,23 +21,33 @@ from spark_jobs.features.vocabulary import Vocabulary, vocabulary_frame
 
 IS_PURCHASE = "is_purchase"
 ORDER = "order"
+BEGINS_ORDER = "begins_order"  # the first row of an order's purchases
+PREVIOUS = "previous_timestamp"  # of the user's row before; null at the first
 CENT_FRACTION = 6  # decimals kept of summed money, so that the order of summing does not show
 
 
 def activity(events: DataFrame) -> DataFrame:
-    """One row per (user, timestamp, order, purchase or not, purchase's time, time of whole return)."""
+    """One row per (user, timestamp, order, purchase or not, purchase's time, time of whole return).
+
+    `begins_order` and `previous_timestamp` come with it.
+    """
     order = F.coalesce(F.col(Event.ORDER_ID), F.col(Event.TIMESTAMP).cast("string"))
     profile = [name for name in events.columns if name.startswith(Event.PROFILE)]
     is_purchase = F.col(Event.EVENT_TYPE) == EventType.PURCHASE
     keys = [Column.USER_INDEX, Event.TIMESTAMP, Event.ANCHOR, Event.RETURNED_AT, IS_PURCHASE, ORDER]
+    in_time = Window.partitionBy(Column.USER_INDEX).orderBy(Event.TIMESTAMP)
+    of_order = Window.partitionBy(Column.USER_INDEX, IS_PURCHASE, ORDER).orderBy(Event.TIMESTAMP)
     return (
-        events.withColumns({ORDER: order, IS_PURCHASE: is_purchase})
+        events.repartition(Column.USER_INDEX)
+        .withColumns({ORDER: order, IS_PURCHASE: is_purchase})
         .groupBy(*keys)
         .agg(
             F.count(F.lit(1)).alias(Column.NUM_EVENTS),
             F.sum(Event.VALUE).alias(Event.VALUE),
             *[F.max(name).alias(name) for name in profile],
         )
+        .withColumn(BEGINS_ORDER, F.col(IS_PURCHASE) & (F.row_number().over(of_order) == 1))
+        .withColumn(PREVIOUS, F.lag(Event.TIMESTAMP).over(in_time))
     )
 
 
@@ -140,16 +152,24 @@ def _money(start: SparkColumn, end: SparkColumn) -> SparkColumn:
     return F.round(F.sum(F.when(counted, F.col(Event.VALUE)).otherwise(0.0)), CENT_FRACTION)
 
 
+def _begins_day(start: SparkColumn) -> SparkColumn:
+    """Whether the user has no earlier row on the same day; days begin right after `start`."""
+
+    def day(timestamp: SparkColumn) -> SparkColumn:
+        return F.floor((timestamp - start - 1) / SECONDS_PER_DAY)
+
+    previous = F.col(PREVIOUS)
+    return previous.isNull() | (day(previous) < day(F.col(Event.TIMESTAMP)))
+
+
 def _known_by_cut() -> dict[str, SparkColumn]:
     """UserNumeric columns, from rows at or before the cut only."""
     cut, timestamp = F.col(Column.CUT), F.col(Event.TIMESTAMP)
-    day = F.floor(timestamp / SECONDS_PER_DAY)
     known = F.when(_is_known(), timestamp)
-    bought = F.when(_is_known() & F.col(IS_PURCHASE), F.col(ORDER))
     return {
         UserNumeric.NUM_EVENTS: F.sum(F.when(_is_known(), F.col(Column.NUM_EVENTS)).otherwise(0)),
-        UserNumeric.NUM_ORDERS: F.size(F.collect_set(bought)),
-        UserNumeric.NUM_ACTIVE_DAYS: F.size(F.collect_set(F.when(_is_known(), day))),
+        UserNumeric.NUM_ORDERS: F.count_if(_is_known() & F.col(BEGINS_ORDER)),
+        UserNumeric.NUM_ACTIVE_DAYS: F.count_if(_is_known() & _begins_day(F.lit(-1))),
         UserNumeric.RECENCY_DAYS: (F.max(cut) - F.max(known)) / SECONDS_PER_DAY,
         UserNumeric.TENURE_DAYS: (F.max(cut) - F.min(known)) / SECONDS_PER_DAY,
         UserNumeric.SPEND: _money(F.lit(-1), cut),
@@ -166,10 +186,9 @@ def _after_cut(horizons_days: Sequence[int]) -> dict[str, SparkColumn]:
         end = cut + days * SECONDS_PER_DAY
         is_after = (timestamp > cut) & (timestamp <= end)
         is_kept = (returned_at == 0) | (returned_at > end)
-        day = F.floor((timestamp - cut - 1) / SECONDS_PER_DAY)
         bought = is_after & F.col(IS_PURCHASE) & is_kept
         targets[f"{Column.SPEND}_{days}"] = F.greatest(_money(cut, end), F.lit(0.0))
-        targets[f"{Column.NUM_ACTIVE_DAYS}_{days}"] = F.size(F.collect_set(F.when(is_after, day)))
+        targets[f"{Column.NUM_ACTIVE_DAYS}_{days}"] = F.count_if(is_after & _begins_day(cut))
         targets[f"{Column.NUM_PURCHASES}_{days}"] = F.sum(
             F.when(bought, F.col(Column.NUM_EVENTS)).otherwise(0)
         )

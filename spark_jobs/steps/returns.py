@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from pyspark.sql import Column as SparkColumn
 from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
@@ -25,12 +26,36 @@ def match_returns(events: DataFrame, ties: Sequence[str]) -> DataFrame:
 
     `events`: deduplicated rows with `event_id`. Every input row comes out once.
     """
-    matches = _credits(_partners(events, ties))
+    is_money = F.col(Event.EVENT_TYPE).isin(EventType.PURCHASE, EventType.RETURN)
+    money = events.where(is_money)
+    matched = _with_matches(money, _credits(_partners(money, ties)))
+    others = _as_they_are(events.where(~is_money), value=F.coalesce(Event.VALUE, F.lit(0.0)))
+    return matched.unionByName(others)
+
+
+def keep_without_matching(events: DataFrame) -> DataFrame:
+    """The same columns for data without money: nothing to match."""
+    return _as_they_are(events, value=F.lit(0.0))
+
+
+def _as_they_are(events: DataFrame, *, value: SparkColumn) -> DataFrame:
+    kept = [name for name in events.columns if name != Event.VALUE]
+    return events.select(
+        *kept,
+        value.alias(Event.VALUE),
+        F.lit(0).cast("long").alias(Event.RETURNED_AT),
+        F.col(Event.TIMESTAMP).alias(Event.ANCHOR),
+        F.lit(None).cast("string").alias(Event.REASON),
+    )
+
+
+def _with_matches(money: DataFrame, matches: DataFrame) -> DataFrame:
+    """Purchases and returns, each once; a return without a match gets a reason."""
     refunded = matches.groupBy(PURCHASE_ID).agg(F.min("completed_at").alias("completed_at"))
     is_return = F.col(Event.EVENT_TYPE) == EventType.RETURN
     is_orphan = is_return & F.col(PURCHASE_ID).isNull()
     credit = F.coalesce(F.col("credit"), F.col(Event.VALUE))
-    joined = events.join(
+    joined = money.join(
         matches.select(Event.EVENT_ID, PURCHASE_ID, "credit", "purchase_timestamp"),
         on=Event.EVENT_ID,
         how="left",
@@ -39,25 +64,13 @@ def match_returns(events: DataFrame, ties: Sequence[str]) -> DataFrame:
         on=F.col(Event.EVENT_ID) == F.col("refunded_id"),
         how="left",
     )
-    kept = [name for name in events.columns if name != Event.VALUE]
+    kept = [name for name in money.columns if name != Event.VALUE]
     return joined.select(
         *kept,
         F.when(is_return, 0.0 - credit).otherwise(F.coalesce(Event.VALUE, F.lit(0.0))).alias(Event.VALUE),
         F.coalesce("completed_at", F.lit(0)).cast("long").alias(Event.RETURNED_AT),
         F.coalesce("purchase_timestamp", Event.TIMESTAMP).alias(Event.ANCHOR),
         F.when(is_orphan, F.lit(Reason.RETURN_WITHOUT_PURCHASE)).alias(Event.REASON),
-    )
-
-
-def keep_without_matching(events: DataFrame) -> DataFrame:
-    """The same columns for data without money: nothing to match."""
-    kept = [name for name in events.columns if name != Event.VALUE]
-    return events.select(
-        *kept,
-        F.lit(0.0).alias(Event.VALUE),
-        F.lit(0).cast("long").alias(Event.RETURNED_AT),
-        F.col(Event.TIMESTAMP).alias(Event.ANCHOR),
-        F.lit(None).cast("string").alias(Event.REASON),
     )
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
 import pytest
 
 from recsys.schema import UserNumeric
 from spark_jobs.features import users as steps
-from tests.spark_jobs.shop import seconds
+from tests.spark_jobs.shop import DAY, seconds
 
 EVENTS = (
     "user_index int, event_type string, timestamp long, anchor_timestamp long, returned_at long,"
@@ -119,6 +120,30 @@ def test_a_new_user_within_the_window_is_cold(spark: Any) -> None:
     }
     assert found == {(seconds(100), "validation", 0), (seconds(130), "test", 1)}
     assert {row["cut"] for row in steps.value_targets(frame, horizons_days=[10]).collect()} == {seconds(130)}
+
+
+def test_days_and_orders_are_those_that_sets_would_count(spark: Any) -> None:
+    """On many events, some at one moment, orders over several days, and a cut within a day."""
+    draw = random.Random(0)
+    events = [
+        (user, draw.choice(["purchase", "view"]), at, at, 0, draw.choice(["a", "b", "c", None]), 1.0, "UK")
+        for user in (1, 2, 3)
+        for at in (seconds(draw.randrange(40) / 4 + 90) for _ in range(25))
+    ]
+    cuts = [(seconds(95), "test"), (seconds(97.3), "now")]
+    frame = steps.users_at_cuts(
+        steps.activity(spark.createDataFrame(events, EVENTS)), cuts, horizons_days=[3], last_timestamp=0
+    )
+    found = {(row["user_index"], row["cut"]): row for row in frame.collect()}
+    assert len(found) == 6
+    for (user, cut), row in found.items():
+        own = [(kind, at, order) for who, kind, at, _, _, order, _, _ in events if who == user]
+        known = [(kind, at, order) for kind, at, order in own if at <= cut]
+        after = [at for _, at, _ in own if cut < at <= cut + 3 * DAY]
+        orders = {order or str(at) for kind, at, order in known if kind == "purchase"}
+        assert row[f"known__{UserNumeric.NUM_ORDERS}"] == len(orders)
+        assert row[f"known__{UserNumeric.NUM_ACTIVE_DAYS}"] == len({at // DAY for _, at, _ in known})
+        assert row["after__num_active_days_3"] == len({(at - cut - 1) // DAY for at in after})
 
 
 def test_now_knows_everyone_and_leaves_the_other_cuts_as_they_are(spark: Any) -> None:
