@@ -93,8 +93,9 @@ def test_losses_are_those_of_the_unbroken_run(compared: Compared) -> None:
     assert len(whole) == STEPS
     difference = (torch.tensor(losses(compared.history)) - torch.tensor(whole)).abs()
     assert difference[:50].max() <= 1e-5
-    later = 5e-5 if ALONE[compared.kind] else 1e-5  # the rounding of other sums, on other ranks, adds up
-    assert difference.max() <= later
+    # The rounding of other sums, on other ranks, grows with the steps; learning from other samples makes 0.1.
+    assert difference.max() <= (1e-3 if ALONE[compared.kind] else 1e-5)
+    assert (torch.tensor(whole[1:]) - torch.tensor(whole[:-1])).abs().median() > 0.1
 
 
 def test_on_as_many_ranks_the_weights_are_too(compared: Compared) -> None:
