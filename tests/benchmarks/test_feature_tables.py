@@ -15,9 +15,9 @@ from tests import tiny
 CHILD = """
 import time
 held = bytearray(150 * 2**20)
-while time.process_time() < 0.5:
+while time.process_time() < 1:
     pass
-time.sleep(1)
+time.sleep(2)  # several looks long, on a busy machine too
 """
 
 
@@ -25,9 +25,9 @@ def test_the_processes_that_a_process_starts_count() -> None:
     parent = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {CHILD!r}])"
     with subprocess.Popen([sys.executable, "-c", parent]) as process, Watched(process.pid) as seen:
         process.wait()
-    assert seen.cost.peak_gib > 0.15
-    assert 0.5 <= seen.cost.cpu_s < 3
-    assert seen.cost.wall_s > 1.5
+    assert seen.cost.peak_gib > 0.14
+    assert 0.9 <= seen.cost.cpu_s < 5
+    assert seen.cost.wall_s > 2.5
 
 
 def test_start_up_is_taken_off_and_the_floor_is_one() -> None:
