@@ -24,7 +24,7 @@ import shutil
 import subprocess
 import sys
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -276,33 +276,17 @@ def summary(found: dict[str, dict[int, list[tuple[Place, dict[str, Any]]]]]) -> 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--users", type=int, default=Loop.users)
-    parser.add_argument("--items", type=int, default=Loop.items)
+    own = [field for field in fields(Loop) if field.name != "extra"]
+    for field in own:
+        flag = f"--{field.name.replace('_', '-')}"
+        parser.add_argument(flag, type=type(field.default), default=field.default)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--worlds", nargs="+", default=["default", "null_world"])
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--first-days", type=int, default=Loop.first_days)
-    parser.add_argument("--next-days", type=int, default=Loop.next_days)
-    parser.add_argument("--value-days", type=int, default=Loop.value_days)
-    parser.add_argument("--epochs", type=int, default=Loop.epochs)
-    parser.add_argument("--category-penalty", type=float, default=Loop.category_penalty)
-    parser.add_argument("--category-memory-days", type=float, default=Loop.category_memory_days)
-    parser.add_argument("--temperature", type=float, default=Loop.temperature)
     parser.add_argument("--train", nargs="*", default=[], help="more overrides of train")
     parser.add_argument("--output", type=Path, default=ROOT / "outputs" / "closed_loop")
     given = parser.parse_args()
-    loop = Loop(
-        users=given.users,
-        items=given.items,
-        first_days=given.first_days,
-        next_days=given.next_days,
-        value_days=given.value_days,
-        epochs=given.epochs,
-        category_penalty=given.category_penalty,
-        category_memory_days=given.category_memory_days,
-        temperature=given.temperature,
-        extra=tuple(given.train),
-    )
+    loop = Loop(**{field.name: getattr(given, field.name) for field in own}, extra=tuple(given.train))
     found: dict[str, dict[int, list[tuple[Place, dict[str, Any]]]]] = {}
     for world in given.worlds:
         for seed in given.seeds:
