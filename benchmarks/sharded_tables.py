@@ -80,7 +80,7 @@ def batches(num_items: int, *, count: int, seed: int) -> Iterator[Any]:
                 target_item_P=torch.from_numpy(random.integers(1, NUM_IDS, size=NUM_ROWS)),
             ),
             cuts=CutQueries(*(none for _ in CutQueries._fields)),
-            candidates=Candidates(catalogue(np.r_[0, item]), weight),
+            candidates=Candidates(catalogue(np.r_[0, item]), weight, torch.arange(1, len(weight))),
             total_weight=float(2 * NUM_ROWS),
             total_cuts=0,
             position=(0, step + 1),

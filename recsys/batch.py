@@ -43,6 +43,23 @@ class ItemQueries(NamedTuple):
     target_query_P: Tensor  # int64, the query a target belongs to
     target_item_P: Tensor  # int64, row of the catalogue
 
+    @property
+    def counts(self) -> tuple[int, int]:
+        """Queries and targets."""
+        return len(self.row_Q), len(self.target_item_P)
+
+
+class NextItems(NamedTuple):
+    """Where order decides: every position asks for the event after it. N of them."""
+
+    position_N: Tensor  # int64, row * (L + 1) + prefix length
+    target_N: Tensor  # int64, row of the catalogue
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        """Queries and targets."""
+        return len(self.position_N), len(self.target_N)
+
 
 class CutQueries(NamedTuple):
     """Dates at which value is assessed; padded, `mask_BC` is True where there is a cut."""
@@ -62,16 +79,17 @@ class Candidates(NamedTuple):
 
     catalogue: Catalogue  # item_V ascending, the first is PAD; popularity at the times the queries name
     log_weight_V: Tensor  # float32, -log of the probability of being drawn; -inf for items not drawn
+    drawn_K: Tensor  # int64, rows of the catalogue that were drawn, ascending
 
 
 class TrainBatch(NamedTuple):
     """One micro batch; totals are of the global batch, so that ranks with fewer rows weigh less."""
 
     histories: Histories
-    items: ItemQueries
+    items: ItemQueries | NextItems
     cuts: CutQueries
     candidates: Candidates | None  # None: the whole catalogue
-    total_weight: float  # sum of weight_Q over the global batch
+    total_weight: float  # sum of weight_Q, or number of positions asked, over the global batch
     total_cuts: int  # cut queries in the global batch
     position: tuple[int, int]  # (epoch, global batches done in it, this one included)
 

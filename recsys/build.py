@@ -14,7 +14,7 @@ from recsys.data.popularity import popularity_at
 from recsys.data.samples import TrainingSamples
 from recsys.data.tables import FeatureTables
 from recsys.nn.item_tower import ItemTowerConfig
-from recsys.nn.user_model import UserModelConfig
+from recsys.nn.user_model import POSITIONS, UserModelConfig
 from recsys.nn.value_heads import ValueHeadsConfig
 from recsys.schema import InputError
 from recsys.settings import check_range
@@ -37,6 +37,7 @@ class ModelSettings:
     score_width: int = 64
     num_blocks: int = 2
     num_heads: int = 2
+    positions: str = "learned"
     dropout: float = 0.2
     user_dropout: float = 0.3
     value_dropout: float = 0.85
@@ -52,6 +53,7 @@ class ModelSettings:
 
     def __post_init__(self) -> None:
         for name, known in (
+            ("positions", POSITIONS),
             ("table", ("replicated", "sharded", "torchrec")),
             ("table_optimizer", ("rowwise_adagrad", "sparse_adam", "sgd")),
         ):
@@ -103,6 +105,7 @@ def model_config(
         num_blocks=settings.num_blocks,
         num_heads=settings.num_heads,
         max_length=samples.config.max_length,
+        positions=settings.positions,
         dropout=settings.dropout,
         user_dropout=settings.user_dropout,
         temperature=settings.temperature,

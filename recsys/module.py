@@ -9,11 +9,13 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from recsys.batch import Catalogue, TrainBatch
-from recsys.nn.user_model import UserModel
+from recsys.batch import Catalogue, ItemQueries, NextItems, TrainBatch
+from recsys.nn.user_model import UserModel, UserStates
 from recsys.objectives.items import candidate_logits, item_loss
+from recsys.objectives.next_item import next_item_loss
 from recsys.objectives.value import conversion_loss, retention_loss, spend_loss
 from recsys.settings import check_range
 
@@ -65,22 +67,13 @@ class UserModule(pl.LightningModule):
 
     def losses(self, batch: TrainBatch) -> dict[str, Tensor]:
         """Loss parts, each the global batch's mean once summed over micro batches and ranks."""
-        catalogue, items = batch.catalogue(self.catalogue), batch.items
+        catalogue = batch.catalogue(self.catalogue)
         states = self.model(batch.histories, catalogue)
-        scores = self.model.item_scores(
-            states, batch.histories, catalogue, items.row_Q, items.length_Q, items.period_Q
-        )
-        logits_QV = candidate_logits(
-            self.model.item_logits(scores),
-            items,
-            own_QV=scores.own.among(len(catalogue.item_V)),
-            in_training_V=catalogue.in_training_V,
-            candidates=batch.candidates,
-        )
-        parts = {
-            "items": item_loss(logits_QV, items, label_smoothing=self.objective.label_smoothing)
-            / max(batch.total_weight, 1e-6)
-        }
+        total_weight = max(batch.total_weight, 1e-6)
+        if isinstance(batch.items, NextItems):
+            parts = {"items": self._next_items(batch, batch.items, catalogue, states) / total_weight}
+        else:
+            parts = {"items": self._coming_items(batch, batch.items, catalogue, states) / total_weight}
         if self.model.value_heads is not None:
             output = self.model.value(states, batch.cuts.length_BC, batch.cuts.features_BCR)
             total, config = max(batch.total_cuts, 1), self.model.value_heads.config
@@ -91,6 +84,42 @@ class UserModule(pl.LightningModule):
             )
             parts["conversion"] = conversion_loss(output, batch.cuts) / total
         return parts
+
+    def _coming_items(
+        self, batch: TrainBatch, items: ItemQueries, catalogue: Catalogue, states: UserStates
+    ) -> Tensor:
+        """Summed loss of the items of the coming windows."""
+        scores = self.model.item_scores(
+            states, batch.histories, catalogue, items.row_Q, items.length_Q, items.period_Q
+        )
+        logits_QV = candidate_logits(
+            self.model.item_logits(scores),
+            items,
+            own_QV=scores.own.among(len(catalogue.item_V)),
+            in_training_V=catalogue.in_training_V,
+            candidates=batch.candidates,
+        )
+        return item_loss(logits_QV, items, label_smoothing=self.objective.label_smoothing)
+
+    def _next_items(
+        self, batch: TrainBatch, items: NextItems, catalogue: Catalogue, states: UserStates
+    ) -> Tensor:
+        """Summed loss of the events that follow, each beside the whole catalogue or the drawn items."""
+        query_NS = self.model.temperature(
+            self.model.position_vectors(states, batch.histories, items.position_N)
+        )
+        item_VS, bias_V = states.item_VS[:, :-1], self.model.item_terms(catalogue)[0]
+        positive_N = (query_NS * F.embedding(items.target_N, item_VS)).sum(-1)
+        positive_N = positive_N + bias_V[items.target_N]
+        column_N = items.target_N
+        if batch.candidates is None:
+            bias_V = bias_V.masked_fill(~catalogue.in_training_V, float("-inf"))
+        else:
+            drawn_K = batch.candidates.drawn_K
+            item_VS, bias_V = item_VS[drawn_K], (bias_V + batch.candidates.log_weight_V)[drawn_K]
+            at_N = torch.searchsorted(drawn_K, column_N).clamp(max=len(drawn_K) - 1)
+            column_N = torch.where(drawn_K[at_N] == column_N, at_N, -1)
+        return next_item_loss(query_NS, item_VS, bias_V, positive_N=positive_N, target_K_N=column_N)
 
     def training_step(self, batch: TrainBatch, batch_idx: int) -> dict[str, Any]:
         """`parts` are as `losses` gives them, with the weighted sum as `loss`."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from recsys.batch import Catalogue, TrainBatch
+from recsys.batch import Catalogue, ItemQueries, TrainBatch
 from recsys.nn.user_model import UserModel
 from recsys.objectives.items import candidate_logits
 
@@ -87,6 +87,7 @@ def _of_batch(
     model: UserModel, whole: Catalogue | None, batch: TrainBatch, *, first_query: int
 ) -> OwnQueries:
     items, catalogue = batch.items, batch.catalogue(whole)
+    assert isinstance(items, ItemQueries), "where order decides nothing is taken again"
     states = model(batch.histories, catalogue)
     scores = model.item_scores(
         states, batch.histories, catalogue, items.row_Q, items.length_Q, items.period_Q

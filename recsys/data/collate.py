@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from recsys.batch import Candidates, CutQueries, Histories, ItemQueries, PredictBatch, TrainBatch
+from recsys.batch import Candidates, CutQueries, Histories, ItemQueries, NextItems, PredictBatch, TrainBatch
 from recsys.data.content import ItemContent
 from recsys.data.cut_features import CutScaler, raw_cut_features
 from recsys.data.cut_tables import CutTable
@@ -82,20 +82,23 @@ def train_batch(
 ) -> TrainBatch:
     """The micro batch of these samples; rows of -1 are empty (they keep ranks in step)."""
     rows = rows[rows >= 0] if (rows >= 0).any() else rows[:0]
-    order = None
+    begin, end = samples.windows(rows, seed=seed, epoch=position[0])
+    order, candidates = None, None
     if samples.tables.is_time_split:
         known = samples.user_end[samples.user[rows]]
-        order = MomentOrder(
-            samples.histories, begin=samples.begin[rows], end=known, seed=seed, epoch=position[0]
-        )
+        order = MomentOrder(samples.histories, begin=begin, end=known, seed=seed, epoch=position[0])
     histories = pad_histories(
         samples.histories,
-        begin=samples.begin[rows],
-        end=samples.end[rows],
+        begin=begin,
+        end=end,
         profile_BF=samples.profile[samples.user[rows]],
         order=order,
     )
-    items, candidates = _item_queries(samples, rows, order, seed=seed, epoch=position[0]), None
+    items: ItemQueries | NextItems
+    if samples.tables.is_time_split:
+        items = _item_queries(samples, rows, order, seed=seed, epoch=position[0])
+    else:
+        items = _next_items(samples, begin, end, num_positions=histories.item_BL.shape[1] + 1)
     if samples.negatives is not None and samples.content is not None:
         histories, items, candidates = _among_candidates(
             histories, items, samples.negatives, samples.content, seed=seed, position=position
@@ -155,32 +158,53 @@ def _item_queries(
     )
 
 
+def _next_items(
+    samples: TrainingSamples, begin: np.ndarray, end: np.ndarray, *, num_positions: int
+) -> NextItems:
+    """Every event of the windows that may be a target, asked for by the position before it."""
+    length = end - begin
+    row_N = np.repeat(np.arange(len(begin)), length)
+    place_N = np.arange(len(row_N)) - np.repeat(np.cumsum(length) - length, length)
+    event_N = begin[row_N] + place_N
+    asked = samples.target_mask[event_N]
+    target_N = np.asarray(samples.histories.item_index)[event_N[asked]].astype(np.int64)
+    return NextItems(
+        position_N=torch.from_numpy((row_N * num_positions + place_N)[asked]),
+        target_N=torch.from_numpy(target_N),
+    )
+
+
 def _among_candidates(
     histories: Histories,
-    items: ItemQueries,
+    items: ItemQueries | NextItems,
     negatives: Negatives,
     content: ItemContent,
     *,
     seed: int,
     position: tuple[int, int],
-) -> tuple[Histories, ItemQueries, Candidates]:
+) -> tuple[Histories, ItemQueries | NextItems, Candidates]:
     """Items and times renamed to their places among those of the batch: its own items, targets and drawn
     negatives, and the times of its queries."""
     drawn, log_share = negatives.draw(seed=seed, epoch=position[0], step=position[1])
-    in_batch = torch.cat([histories.item_BL.ravel(), items.target_item_P]).numpy()
+    target = items.target_N if isinstance(items, NextItems) else items.target_item_P
+    in_batch = torch.cat([histories.item_BL.ravel(), target]).numpy()
     item_V = np.unique(np.r_[PAD, in_batch, drawn])
     log_weight_V = np.full(len(item_V), -np.inf, np.float32)
-    log_weight_V[np.searchsorted(item_V, drawn)] = -log_share
-
-    time_T, period_Q = np.unique(items.period_Q.numpy(), return_inverse=True)
+    drawn_K = np.searchsorted(item_V, drawn)
+    log_weight_V[drawn_K] = -log_share
 
     def place(item: torch.Tensor) -> torch.Tensor:
         return torch.from_numpy(np.searchsorted(item_V, item.numpy()))
 
+    if isinstance(items, NextItems):
+        items, time_T = items._replace(target_N=place(target)), np.zeros(1, np.int64)
+    else:
+        time_T, period_Q = np.unique(items.period_Q.numpy(), return_inverse=True)
+        items = items._replace(target_item_P=place(target), period_Q=torch.from_numpy(period_Q))
     return (
         histories._replace(item_BL=place(histories.item_BL)),
-        items._replace(target_item_P=place(items.target_item_P), period_Q=torch.from_numpy(period_Q)),
-        Candidates(content.take(item_V, time_T), torch.from_numpy(log_weight_V)),
+        items,
+        Candidates(content.take(item_V, time_T), torch.from_numpy(log_weight_V), torch.from_numpy(drawn_K)),
     )
 
 

@@ -1,7 +1,7 @@
 """A block of users -> item queries: what a user takes in the coming window, asked at dates and within orders.
 
-Where a data set has no time, every event asks for the next. Every query belongs to exactly one sample, so an
-epoch asks each question at most once.
+Every query belongs to exactly one sample, so an epoch asks each question at most once. Where a data set has
+no time there are none: every position of a window asks for the event after it.
 """
 
 from __future__ import annotations
@@ -76,16 +76,19 @@ def dated_queries(
     return _table(asked, sample, windows, weight=weight, share=share, period_starts=period_starts)
 
 
-def next_queries(
-    block: UserBlock, windows: Windows, *, period_starts: np.ndarray, config: SampleConfig
-) -> ItemQueryTable:
-    """Every event that may be learned from is asked for by those before."""
-    event = block.first_event + np.flatnonzero(block.is_known)
-    none = np.zeros(len(event), np.int64)
-    asked = _Questions(event, event, event + 1, none, none > 0)
-    asked, sample, _ = _answered(asked, block, windows, max_targets=config.max_targets)
-    ones = np.ones(len(sample))
-    return _table(asked, sample, windows, weight=ones, share=ones, period_starts=period_starts)
+def no_queries(windows: Windows) -> ItemQueryTable:
+    """Of samples whose positions all ask."""
+    none = np.zeros(0, np.int64)
+    return ItemQueryTable(
+        start=np.zeros(len(windows.end) + 1, np.int64),
+        prefix=none,
+        low=none,
+        high=none,
+        weight=none.astype(np.float32),
+        period=none,
+        inner=none > 0,
+        share=none.astype(np.float32),
+    )
 
 
 def _answered(

@@ -10,7 +10,6 @@ import hashlib
 import json
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -18,17 +17,19 @@ from recsys.data.content import ItemContent
 from recsys.data.cut_features import CutScaler, raw_cut_features
 from recsys.data.cut_queries import CutQueryTable, cut_queries, training_cuts
 from recsys.data.cut_tables import CutTable
-from recsys.data.item_queries import ItemQueryTable, dated_queries, next_queries
+from recsys.data.item_queries import ItemQueryTable, dated_queries, no_queries
 from recsys.data.mapped import GrowingArrays, open_mapped
 from recsys.data.negatives import Negatives
 from recsys.data.popularity import period_starts
 from recsys.data.sample_config import SampleConfig
 from recsys.data.tables import FeatureTables
-from recsys.data.windows import UserBlock, cut_windows, read_block
+from recsys.data.windows import UserBlock, Windows, cut_windows, read_block, segments
 from recsys.disk import built_once
+from recsys.draws import draw
 from recsys.schema import Split
 
-_FORMAT = 2  # of the files; another number where other code would write others
+_FORMAT = 3  # of the files; another number where other code would write others
+_PLACE = 4  # stream of draws, after those of recsys.data.negatives
 
 
 class TrainingSamples:
@@ -74,6 +75,14 @@ class TrainingSamples:
     def __len__(self) -> int:
         return len(self.user)
 
+    def windows(self, rows: np.ndarray, *, seed: int, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+        """First event of each sample's window and the event after its last, in this epoch."""
+        begin, end, length = self.begin[rows], self.end[rows], self.lengths[rows]
+        begin = begin + (
+            draw(rows, seed=seed, epoch=epoch, stream=_PLACE) * (end - begin - length + 1)
+        ).astype(int)
+        return begin, begin + length
+
 
 def _key(config: SampleConfig) -> str:
     """Short hash of all that decides the files beside the tables and the cut."""
@@ -96,8 +105,7 @@ class _Build:
             out.append(item_start=np.zeros(1, np.int64), cut_start=np.zeros(1, np.int64))
             for users in self.tables.histories.blocks(rows_per_user=len(self.period_starts)):
                 block = read_block(self.tables, users, boundary=self.boundary, at_boundary=self.at_boundary)
-                windows = cut_windows(block, max_length=self.config.max_length)
-                items = self._item_queries(block, windows)
+                windows, items = self._item_queries(block)
                 cuts = cut_queries(
                     block,
                     windows,
@@ -110,8 +118,10 @@ class _Build:
                     profile=_profiles(self.at_boundary, users),
                     target_mask=block.is_target,
                     **vars(windows),
-                    lengths=windows.end - windows.begin,
-                    weight=_sample_weights(items),
+                    lengths=np.minimum(windows.end - windows.begin, self.config.max_length),
+                    weight=_sample_weights(items)
+                    if self.tables.is_time_split
+                    else self._share(block, windows),
                     num_cuts=np.diff(cuts.start),
                     item_start=num_items + items.start[1:],
                     cut_start=num_cuts + cuts.start[1:],
@@ -129,16 +139,25 @@ class _Build:
         )
         (folder / "scaler.json").write_text(json.dumps(asdict(scaler)))
 
-    def _item_queries(self, block: UserBlock, windows: Any) -> ItemQueryTable:
+    def _item_queries(self, block: UserBlock) -> tuple[Windows, ItemQueryTable]:
         if not self.tables.is_time_split:
-            return next_queries(block, windows, period_starts=self.period_starts, config=self.config)
-        return dated_queries(
+            windows = segments(block, max_length=self.config.max_length)
+            return windows, no_queries(windows)
+        windows = cut_windows(block, max_length=self.config.max_length)
+        return windows, dated_queries(
             block,
             windows,
             period_starts=self.period_starts,
             boundary=self.boundary,
             config=self.config,
         )
+
+    def _share(self, block: UserBlock, windows: Windows) -> np.ndarray:
+        """float64 (S,): targets to expect in a window that is drawn within each segment."""
+        total = np.r_[0, np.cumsum(block.is_target)]
+        found = total[windows.end - block.first_event] - total[windows.begin - block.first_event]
+        length = windows.end - windows.begin
+        return found * np.minimum(1.0, self.config.max_length / np.maximum(length, 1))
 
 
 def _columns(prefix: str, table: ItemQueryTable | CutQueryTable) -> dict[str, np.ndarray]:

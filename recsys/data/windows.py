@@ -81,6 +81,20 @@ class Windows:
         return np.where(np.isin(prefix, block.start), later, at)
 
 
+def segments(block: UserBlock, *, max_length: int) -> Windows:
+    """Each user's events in as few parts as windows hold them, each part as much longer than a window as
+    its place may vary: where an epoch looks is drawn within the part.
+    """
+    total = block.end - block.start
+    room = np.maximum(total - max_length, 0)
+    num_parts = -(-total // max_length)
+    user = np.repeat(np.arange(len(total)), num_parts)
+    k = np.arange(len(user)) - np.repeat(np.cumsum(num_parts) - num_parts, num_parts)
+    begin = block.start[user] + k * room[user] // num_parts[user]
+    end = block.start[user] + (k + 1) * room[user] // num_parts[user] + np.minimum(total, max_length)[user]
+    return Windows(user=block.first_user + user, begin=begin, end=end)
+
+
 def cut_windows(block: UserBlock, *, max_length: int) -> Windows:
     """The newest max_length events of each user, then back by half windows."""
     half = max_length // 2

@@ -12,30 +12,61 @@ from torch import Tensor
 
 
 def attend(
-    query_BLD: Tensor, key_BLD: Tensor, value_BLD: Tensor, *, num_heads: int, mask_BLL: Tensor | None = None
+    query_BLD: Tensor,
+    key_BLD: Tensor,
+    value_BLD: Tensor,
+    *,
+    num_heads: int,
+    mask_BLL: Tensor | None = None,
+    rotary: Rotary | None = None,
 ) -> Tensor:
     """Multi-head attention, (B, L, D). Causal without a mask; mask_BLL is True where a key is visible."""
 
     def heads(x_BLD: Tensor) -> Tensor:
         B, L, D = x_BLD.shape
-        return x_BLD.view(B, L, num_heads, D // num_heads).transpose(1, 2)
+        return x_BLD.view(B, L, num_heads, D // num_heads)
 
+    query_BLNH, key_BLNH = heads(query_BLD), heads(key_BLD)
+    if rotary is not None:
+        query_BLNH, key_BLNH = rotary(query_BLNH), rotary(key_BLNH)
     mixed_BNLH = F.scaled_dot_product_attention(
-        heads(query_BLD),
-        heads(key_BLD),
-        heads(value_BLD),
+        query_BLNH.transpose(1, 2),
+        key_BLNH.transpose(1, 2),
+        heads(value_BLD).transpose(1, 2),
         attn_mask=None if mask_BLL is None else mask_BLL[:, None],
         is_causal=mask_BLL is None,
     )
     return mixed_BNLH.transpose(1, 2).flatten(2)
 
 
+class Rotary(nn.Module):
+    """Turns each pair of a head's components by an angle that grows with the position, so that a query and a
+    key see how far apart they are (Su et al., RoFormer, 2021, eq. 34).
+    """
+
+    cos_LH: Tensor
+    sin_LH: Tensor
+
+    def __init__(self, *, head_width: int, max_positions: int) -> None:
+        super().__init__()
+        frequency_H = 10_000.0 ** (-torch.arange(0, head_width, 2) / head_width)
+        angle_LH = torch.outer(torch.arange(max_positions), frequency_H)
+        self.register_buffer("cos_LH", angle_LH.cos(), persistent=False)
+        self.register_buffer("sin_LH", angle_LH.sin(), persistent=False)
+
+    def forward(self, x_BLNH: Tensor) -> Tensor:
+        L = x_BLNH.shape[1]
+        cos_L1H, sin_L1H = (t[:L, None].to(x_BLNH.dtype) for t in (self.cos_LH, self.sin_LH))
+        first, second = x_BLNH.chunk(2, -1)
+        return torch.cat([first * cos_L1H - second * sin_L1H, first * sin_L1H + second * cos_L1H], -1)
+
+
 class GatedBlock(nn.Module):
     """Pre-norm self-attention and SwiGLU feed-forward; the attention's residual is gated by its own input."""
 
-    def __init__(self, *, width: int, num_heads: int, dropout: float) -> None:
+    def __init__(self, *, width: int, num_heads: int, dropout: float, rotary: Rotary | None = None) -> None:
         super().__init__()
-        self.num_heads = num_heads
+        self.num_heads, self.rotary = num_heads, rotary
         self.norm_attention = nn.RMSNorm(width)
         self.norm_feed = nn.RMSNorm(width)
         self.qkv = nn.Linear(width, 3 * width)
@@ -49,7 +80,7 @@ class GatedBlock(nn.Module):
         """(B, L, D) -> (B, L, D); position t sees positions up to t."""
         normed_BLD = self.norm_attention(hidden_BLD)
         query_BLD, key_BLD, value_BLD = self.qkv(normed_BLD).chunk(3, -1)
-        mixed_BLD = attend(query_BLD, key_BLD, value_BLD, num_heads=self.num_heads)
+        mixed_BLD = attend(query_BLD, key_BLD, value_BLD, num_heads=self.num_heads, rotary=self.rotary)
         hidden_BLD = hidden_BLD + self.dropout(self.out(mixed_BLD) * torch.sigmoid(self.gate(normed_BLD)))
         value_BLF, gate_BLF = self.up(self.norm_feed(hidden_BLD)).chunk(2, -1)
         return hidden_BLD + self.dropout(self.down(F.silu(gate_BLF) * value_BLF))

@@ -17,7 +17,7 @@ from recsys.batch import Histories
 from recsys.schema import SECONDS_PER_DAY
 
 KEY_WIDTH = 32
-_MAX_LOG_WEIGHT = 10.0
+_LEAST_LOG_WEIGHT = -1e30  # of the largest, where there is none
 HALF_LIVES_DAYS = (30.0, 90.0, 360.0)
 
 
@@ -63,7 +63,9 @@ def own_items(histories: Histories, row_Q: Tensor, length_Q: Tensor) -> OwnItems
 
 
 class Recall(nn.Module):
-    """Weight of an own item: sum over its events of exp(attention - decay * log(1 + days to the newest))."""
+    """Weight of an own item: sum over its events of exp(attention - decay * log(1 + days to the newest)), in
+    units of the largest of them.
+    """
 
     def __init__(self, *, width: int, has_time: bool) -> None:
         super().__init__()
@@ -81,7 +83,28 @@ class Recall(nn.Module):
         log_QL = torch.einsum("qk,qlk->ql", query_QK, key_BLK[own.row_Q]) / KEY_WIDTH**0.5
         if self.has_time:
             log_QL = log_QL - F.softplus(self.decay) * torch.log1p(own.age_QL)
-        return own.per_item(log_QL.clamp(max=_MAX_LOG_WEIGHT).exp())
+        inside_QL = torch.arange(log_QL.shape[1], device=log_QL.device) < own.length_Q[:, None]
+        log_QL = log_QL.masked_fill(~inside_QL, float("-inf"))
+        most_Q1 = log_QL.detach().amax(1, keepdim=True).clamp(min=_LEAST_LOG_WEIGHT)
+        return own.per_item((log_QL - most_Q1).exp())
+
+    def mix(self, hidden_BLD: Tensor, item_BLS: Tensor) -> Tensor:
+        """(B, L + 1, S): at each position the sum of its earlier events' item vectors by these weights,
+        up to a factor; for data without time. The start weighs as well and adds nothing.
+
+        hidden_BLD: (B, L + 1, D); item_BLS: (B, L, S), the events' item vectors.
+        """
+        assert not self.has_time, "the age of an event differs from position to position"
+        S = item_BLS.shape[-1]
+        room = max(S - KEY_WIDTH, 0)  # the fused kernel wants all widths equal
+        mixed_BLS = F.scaled_dot_product_attention(
+            F.pad(self.query(hidden_BLD), (0, room))[:, None],
+            F.pad(self.key(hidden_BLD), (0, room))[:, None],
+            F.pad(item_BLS, (0, KEY_WIDTH + room - S, 1, 0))[:, None],
+            is_causal=True,
+            scale=KEY_WIDTH**-0.5,
+        )
+        return mixed_BLS[:, 0, :, :S]
 
 
 class Repeats(nn.Module):

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from recsys.batch import Catalogue, Histories
-from recsys.nn.attention import GatedBlock, attend
+from recsys.nn.attention import GatedBlock, Rotary, attend
 from recsys.nn.item_tower import ItemTower, ItemTowerConfig
 from recsys.nn.learned import learned
 from recsys.nn.neighbours import Neighbours
@@ -27,6 +27,7 @@ from recsys.nn.value_heads import ValueHeads, ValueHeadsConfig, ValueOutput
 from recsys.schema import PAD, InputError
 
 ITEM_STD, ITEM_BIAS_STD = 0.1, 0.0  # where id vectors and item biases start
+POSITIONS = ("learned", "rotary")  # a vector of each place, or angles between places
 NUM_POPULARITY = 4  # columns of Catalogue.popularity_TVW: three windows and repurchase
 
 
@@ -44,6 +45,7 @@ class UserModelConfig:
     num_blocks: int = 2
     num_heads: int = 2
     max_length: int = 200
+    positions: str = "learned"  # one of POSITIONS
     dropout: float = 0.2
     user_dropout: float = 0.3
     temperature: float = 0.07
@@ -54,6 +56,8 @@ class UserModelConfig:
     def __post_init__(self) -> None:
         if self.width % self.num_heads:
             raise InputError(f"model.width {self.width} must be divisible by num_heads {self.num_heads}")
+        if self.positions == "rotary" and self.width // self.num_heads % 2:
+            raise InputError("model.width / num_heads must be even for positions=rotary")
         if not 0 < self.temperature <= 1:
             raise InputError("model.temperature must lie in (0, 1]: a bare cosine cannot separate items")
 
@@ -109,10 +113,14 @@ class UserModel(nn.Module):
             nn.init.normal_(table.weight, std=0.02)
         self.amount = nn.Linear(3, width)
         self.start = nn.Parameter(torch.randn(width) * 0.1)
-        self.position = nn.Embedding(config.max_length + 1, width)
-        nn.init.normal_(self.position.weight, std=0.02)
+        self.position, rotary = None, None
+        if config.positions == "rotary":
+            rotary = Rotary(head_width=width // config.num_heads, max_positions=config.max_length + 1)
+        else:
+            self.position = nn.Embedding(config.max_length + 1, width)
+            nn.init.normal_(self.position.weight, std=0.02)
         self.blocks = nn.ModuleList(
-            GatedBlock(width=width, num_heads=config.num_heads, dropout=config.dropout)
+            GatedBlock(width=width, num_heads=config.num_heads, dropout=config.dropout, rotary=rotary)
             for _ in range(config.num_blocks)
         )
         self.final_norm = nn.RMSNorm(width)
@@ -198,6 +206,23 @@ class UserModel(nn.Module):
         both_QS = F.normalize(recalled_QS, dim=-1, eps=1e-6) + said_QS
         return F.pad(F.normalize(both_QS, dim=-1, eps=1e-6), (0, 1))
 
+    def position_vectors(self, states: UserStates, histories: Histories, position_N: Tensor) -> Tensor:
+        """(N, S): what `user_vectors` gives at the positions row * (L + 1) + prefix length, less the last
+        component, which is 0; for a model of data without time. The positions of a row share one attention.
+        """
+        item_BLS = F.embedding(histories.item_BL, states.item_VS[:, :-1])
+        kept_BL1 = self.user_dropout(torch.ones_like(item_BLS[..., :1]))
+        mixed_BLS = self.recall.mix(states.hidden_BLD, item_BLS * kept_BL1)
+        said_NS = self.user_projection(self.user_dropout(states.user_BLD.flatten(0, 1)[position_N]))
+        both_NS = F.normalize(mixed_BLS.flatten(0, 1)[position_N], dim=-1, eps=1e-6) + said_NS
+        return F.normalize(both_NS, dim=-1, eps=1e-6)
+
+    def item_terms(self, catalogue: Catalogue) -> Tensor:
+        """(T, V): bias and what sells at each of the catalogue's times; -inf for padding."""
+        bias_V = self.item_bias(catalogue.item_V)[:, 0]
+        term_TV = bias_V + self.popularity(catalogue.popularity_TVW)[..., 0]
+        return term_TV.masked_fill(catalogue.item_V == PAD, float("-inf"))
+
     def item_scores(
         self,
         states: UserStates,
@@ -214,11 +239,9 @@ class UserModel(nn.Module):
         own = own_items(histories, row_Q, length_Q)
         cosine_QV = self.user_vectors(states, own) @ states.item_VS.T
         nearness_QV = self.temperature(cosine_QV)
-        bias_V = self.item_bias(catalogue.item_V)[:, 0].to(nearness_QV.dtype)
-        base_QV = nearness_QV + bias_V + self.popularity(catalogue.popularity_TVW)[..., 0][period_Q]
+        base_QV = nearness_QV + self.item_terms(catalogue).to(nearness_QV.dtype)[period_Q]
         if self.neighbours is not None and not self.training:  # in training they know the answers
             base_QV = base_QV + self.neighbours(own, catalogue)
-        base_QV = base_QV.masked_fill(catalogue.item_V == PAD, float("-inf"))
         if self.repeats is None:
             return ItemScores(base_QV, own, None)
         popularity_QOW = catalogue.popularity_TVW[period_Q[:, None], own.item_QO]
@@ -260,5 +283,7 @@ class UserModel(nn.Module):
         type_BLD = self.event_type(learned(histories.event_type_BL, self.event_type))
         event_BLD = item_VD[histories.item_BL] + type_BLD + amount_BLD
         tokens_BLD = self._with_start(event_BLD)
+        if self.position is None:
+            return tokens_BLD
         order_L = torch.arange(tokens_BLD.shape[1], device=tokens_BLD.device)
         return tokens_BLD + self.position(order_L.clamp(max=self.config.max_length))

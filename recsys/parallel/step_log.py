@@ -82,8 +82,7 @@ class StepLog(pl.Callback):
         found: tuple[Tensor | int, ...] = (
             len(batch.histories.length_B),
             batch.histories.length_B.sum(),
-            len(batch.items.row_Q),
-            len(batch.items.target_item_P),
+            *batch.items.counts,
             len(catalogue.item_V),
             batch.cuts.mask_BC.sum(),
             len(catalogue.popularity_TVW),

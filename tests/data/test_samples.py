@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from recsys.batch import TrainBatch
+from recsys.batch import NextItems, TrainBatch
 from recsys.data import cut_tables, flat
 from recsys.data import samples as samples_module
 from recsys.data.collate import train_batch
@@ -176,12 +176,13 @@ def test_a_part_of_the_catalogue_holds_what_the_batch_names() -> None:
     part = batch_of(samples_of(many_users(), num_negatives=4))
     assert whole.candidates is None
     assert part.candidates is not None
-    (item_V, *_), log_weight_V = part.candidates
+    (item_V, *_), log_weight_V, drawn_K = part.candidates
     assert item_V[0] == 0
     assert (item_V.diff() > 0).all()
     assert torch.equal(item_V[part.histories.item_BL], whole.histories.item_BL)
     assert torch.equal(item_V[part.items.target_item_P], whole.items.target_item_P)
     drawn, log_share = samples_of(many_users(), num_negatives=4).negatives.draw(seed=0, epoch=0, step=1)  # type: ignore[union-attr]
+    assert item_V[drawn_K].tolist() == drawn.tolist()
     weights = dict(zip(item_V.tolist(), log_weight_V.tolist(), strict=True))
     assert {item: weight for item, weight in weights.items() if weight > -np.inf} == pytest.approx(
         dict(zip(drawn.tolist(), (-log_share).tolist(), strict=True))
@@ -273,11 +274,24 @@ def test_without_time_the_next_event_is_the_target_and_held_out_events_stay_out(
         Shop(events, 1, is_time_split=False), fit_until="validation", recency_half_life_days=0
     )
     batch = batch_of(samples)
-    assert asked(batch) == [(1, 0, {1}), (1, 1, {2}), (1, 2, {3}), (1, 3, {4})]
+    assert next_of(batch) == [(0, 1), (1, 2), (2, 3), (3, 4)]
     assert batch.histories.item_BL.tolist() == [[1, 2, 3, 4]]
     assert not batch.cuts.mask_BC.any()
     longer = batch_of(samples_of(Shop(events, 1, is_time_split=False), fit_until="test"))
-    assert asked(longer)[-1] == (1, 4, {5})
+    assert next_of(longer)[-1] == (4, 5)
+
+
+def test_without_time_only_events_of_a_target_type_are_asked_for() -> None:
+    events = [Event(1, k, item=k, kind=VIEW if k in (1, 3) else PURCHASE) for k in range(1, 7)]
+    batch = batch_of(samples_of(Shop(events, 1, is_time_split=False)))
+    assert next_of(batch) == [(1, 2), (3, 4)]
+    assert batch.histories.item_BL.tolist() == [[1, 2, 3, 4]]
+
+
+def next_of(batch: TrainBatch) -> list[tuple[int, int]]:
+    """(place, target item) of every position that asks; of a batch of one row."""
+    assert isinstance(batch.items, NextItems)
+    return list(zip(batch.items.position_N.tolist(), batch.items.target_N.tolist(), strict=True))
 
 
 @pytest.mark.parametrize("is_time_split", [True, False])

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 
-from recsys.nn.attention import GatedBlock, attend
+from recsys.nn.attention import GatedBlock, Rotary, attend
 
 
 def plain_attention(
@@ -43,3 +45,23 @@ def test_a_closed_gate_lets_no_attention_through() -> None:
         block.down.bias.zero_()
     hidden = torch.randn(2, 4, 6)
     torch.testing.assert_close(block(hidden), hidden)
+
+
+def test_a_rotation_is_by_position_times_frequency() -> None:
+    turned_BLNH = Rotary(head_width=4, max_positions=4)(torch.ones(1, 4, 1, 4))
+    for position in range(4):
+        for pair, frequency in enumerate((1.0, 0.01)):  # 10,000 ** (-2 * pair / 4)
+            angle = position * frequency
+            first, second = turned_BLNH[0, position, 0, [pair, pair + 2]].tolist()
+            assert math.isclose(first, math.cos(angle) - math.sin(angle), abs_tol=1e-6)
+            assert math.isclose(second, math.sin(angle) + math.cos(angle), abs_tol=1e-6)
+
+
+def test_rotated_queries_and_keys_see_the_distance_only() -> None:
+    rng = torch.Generator().manual_seed(3)
+    query_H, key_H = torch.randn(2, 8, generator=rng)
+    rotary = Rotary(head_width=8, max_positions=20)
+    query_LH = rotary(query_H.expand(1, 20, 1, 8))[0, :, 0]
+    key_LH = rotary(key_H.expand(1, 20, 1, 8))[0, :, 0]
+    torch.testing.assert_close(query_LH[5] @ key_LH[2], query_LH[17] @ key_LH[14])
+    assert not torch.isclose(query_LH[5] @ key_LH[2], query_LH[5] @ key_LH[3])

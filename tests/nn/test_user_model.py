@@ -133,7 +133,32 @@ def test_an_order_without_time_ignores_the_clock() -> None:
     assert torch.equal(states.user_BLD, moved.user_BLD)
 
 
-@pytest.mark.parametrize("change", [{"width": 8, "num_heads": 3}, {"temperature": 0.0}])
+@pytest.mark.parametrize("positions", ["learned", "rotary"])
+@pytest.mark.parametrize("score_width", [8, 40])  # narrower and wider than the keys of recall
+def test_all_positions_at_once_are_as_one_by_one(positions: str, score_width: int) -> None:
+    model = small_model(has_time=False, repeats=False, positions=positions, score_width=score_width)
+    history = histories()
+    row_Q, length_Q = torch.tensor([0] * 7 + [1] * 5), torch.tensor([*range(7), *range(5)])
+    with torch.no_grad():
+        states = model(history, catalogue())
+        one_by_one_QS = model.user_vectors(states, own_items(history, row_Q, length_Q))[:, :-1]
+        at_once_NS = model.position_vectors(states, history, row_Q * 7 + length_Q)
+    torch.testing.assert_close(at_once_NS, one_by_one_QS, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("length", range(6))
+def test_with_rotary_positions_nothing_from_the_target_on_is_seen_either(length: int) -> None:
+    model = small_model(positions="rotary")
+    before = outputs(model, histories(), length)
+    after = outputs(model, changed_from(histories(), "item_BL", length), length)
+    for one, other in zip(before, after, strict=True):
+        assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"width": 8, "num_heads": 3}, {"temperature": 0.0}, {"width": 6, "num_heads": 2, "positions": "rotary"}],
+)
 def test_impossible_settings_are_refused(change: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="must"):
         small_model(**change)

@@ -74,7 +74,8 @@ def test_drawn_items_stand_for_those_not_drawn_and_sure_ones_for_themselves() ->
     own_QV = torch.tensor([[False, True, False, False], [False, False, False, False]])
     asked = queries([0, 1], [2, 2], [1.0, 1.0], discovers=False)
     # item 1 came with a row and was not drawn, item 2 was drawn with probability 1/2, item 3 with 1/4
-    drawn = Candidates(torch.arange(4), torch.tensor([-math.inf, -math.inf, math.log(2), math.log(4)]))
+    log_weight_V = torch.tensor([-math.inf, -math.inf, math.log(2), math.log(4)])
+    drawn = Candidates(torch.arange(4), log_weight_V, torch.tensor([2, 3]))
     found = candidate_logits(
         LOGITS_QV, asked, own_QV=own_QV, in_training_V=torch.arange(4) > 0, candidates=drawn
     )

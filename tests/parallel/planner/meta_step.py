@@ -114,6 +114,7 @@ def _batch(model: UserModel, sizes: TableSizes, work: Workload) -> TrainBatch:
                 popularity_TVW=torch.empty(work.periods, V, NUM_POPULARITY),
             ),
             log_weight_V=torch.empty(V),
+            drawn_K=torch.empty(V - 1, **index),
         ),
         total_weight=1.0,
         total_cuts=1,

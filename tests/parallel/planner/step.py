@@ -112,7 +112,7 @@ def batch_of(config: UserModelConfig, sizes: TableSizes, work: Workload) -> Trai
         ),
         candidates=None
         if work.looks_at_all
-        else Candidates(catalogue=catalogue_of(_candidates(sizes, work), sizes), log_weight_V=torch.rand(V)),
+        else Candidates(catalogue_of(_candidates(sizes, work), sizes), torch.rand(V), torch.arange(1, V)),
         total_weight=float(Q),
         total_cuts=B * work.cuts,
         position=(0, 1),
