@@ -17,7 +17,7 @@ from recsys.bundle_fit import catalogue_for, check_fit, check_unseen
 from recsys.data.cut_features import CutScaler
 from recsys.data.cut_tables import CutTable
 from recsys.data.tables import FeatureTables, Items
-from recsys.evaluation.best_items import BestItems, best_of_parts, finds_without_scores
+from recsys.evaluation.best_items import BestFinder, BestItems, finds_without_scores
 from recsys.evaluation.dial import advantage_of, carried
 from recsys.evaluation.scoring import ScoredUsers, item_vectors, score_users
 from recsys.evaluation.views import candidate_scores, category_of, seen_and_targets
@@ -26,6 +26,7 @@ from recsys.nn.value_heads import ValueHeadsConfig
 from recsys.policy.candidates import candidates_hash
 from recsys.policy.exposure import MOST_USERS, exposure_prices
 from recsys.policy.slates import PolicyConfig, Slates, draw_among, draw_slates
+from recsys.retrieval.approximate import ApproximateConfig
 from recsys.schema import InputError, Recommendation
 from recsys.valuation.law import INTERVAL, NUM_DRAWS
 
@@ -70,7 +71,8 @@ class Recommender:
 
     Candidates are all items first seen by the cut, those that are new to the bundle too, without those of the
     user's own history where the data set filters them. `shown_at` (a timestamp, None: the cut) is the
-    occasion that slates are drawn for: another one brings other luck. Raises InputError where bundle and
+    occasion that slates are drawn for: another one brings other luck. `approximate`: the best items are found
+    by an index that may miss some, for catalogues of millions of items. Raises InputError where bundle and
     tables do not fit.
 
     A chunk is a run of users by user_index; its answer depends on no other chunk, and memory on the size of
@@ -87,6 +89,7 @@ class Recommender:
         policy: PolicyConfig,
         shown_at: int | None = None,
         chunk_users: int = CHUNK_USERS,
+        approximate: ApproximateConfig | None = None,
     ) -> None:
         check_fit(bundle, tables)
         check_unseen(bundle, tables, at)
@@ -105,9 +108,19 @@ class Recommender:
         self.dial = bundle.dial if policy.dial is None else policy.dial
         self._dial = dial_of(bundle, tables, self._table, dial=self.dial)
         self._is_linear = finds_without_scores(self.model, policy)
+        if approximate is not None and not self._is_linear:
+            raise InputError(
+                "approximate finds the best items only, but this policy looks at all of them, or this model "
+                "has neighbours; set policy.num_candidates, or approximate=null"
+            )
         self._price_V = np.zeros(len(self._known_V), np.float32)
         if policy.max_share is not None:
             self._price_V = self._exposure_prices()
+        self._finder = BestFinder(
+            shift_V=np.where(self._known_V, -self._price_V, np.float32(-np.inf)),
+            effect_V=None if self._dial is None else self._dial.effect_V,
+            approximate=approximate,
+        )
 
     def chunk(self, number: int, *, progress: str | None = None) -> Recommendations:
         """The answer to the users of one chunk; the last one ends with `anyone`."""
@@ -149,7 +162,7 @@ class Recommender:
         first row among all users.
         """
         seen = self._seen(table)
-        policy, shift_V = self.policy, np.where(self._known_V, -self._price_V, np.float32(-np.inf))
+        policy = self.policy
         for chunk in self._scored(table, linear=self._is_linear, num_draws=NUM_DRAWS, progress=progress):
             user_index_B, carried_UC = table.user_index[chunk.rows], self._carried_UC
             drawing = {
@@ -168,11 +181,9 @@ class Recommender:
             weight_B = None
             if self._dial is not None:
                 weight_B = self._dial.weight_U[np.minimum(first + chunk.rows, self.num_users)]
-            best = best_of_parts(
+            best = self._finder.best(
                 chunk.linear,
                 k=max(self.top_k, policy.num_candidates or policy.slate_size),
-                shift_V=shift_V,
-                effect_V=None if self._dial is None else self._dial.effect_V,
                 weight_B=weight_B,
                 seen=None if seen is None else seen.select(chunk.rows),
             )

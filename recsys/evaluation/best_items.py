@@ -5,7 +5,9 @@ Legend: B users, V items (row 0 is padding), N candidates, O own items, S score 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -14,7 +16,11 @@ from recsys.metrics.ragged import Ragged
 from recsys.nn.user_model import LinearScores, UserModel
 from recsys.policy.candidates import top_candidates
 from recsys.policy.slates import PolicyConfig
-from recsys.retrieval.exact import top_items
+from recsys.retrieval.approximate import ApproximateConfig, ApproximateIndex
+from recsys.retrieval.exact import TopItems, top_items
+from recsys.schema import InputError
+
+Search = Callable[..., TopItems]  # of user_BD, k and seen
 
 
 @dataclass(frozen=True)
@@ -48,45 +54,76 @@ def finds_without_scores(model: UserModel, policy: PolicyConfig) -> bool:
     return needs_few and model.neighbours is None
 
 
-def best_of_parts(
-    linear: LinearScores,
-    *,
-    k: int,
-    shift_V: np.ndarray,
-    effect_V: np.ndarray | None = None,
-    weight_B: np.ndarray | None = None,
-    seen: Ragged | None = None,
-) -> BestItems:
-    """The k items with the highest logit + shift_V + weight_B x effect_V that the user's row of `seen` does
-    not hold, exactly.
+class BestFinder:
+    """The items with the highest logit + shift_V + the user's weight x effect_V, from parts of the logits.
 
-    Own items have logits of their own: they are left out of the search and put back among what it finds.
-    shift_V: float32, -inf for what is no candidate. Raises InputError where scores are not numbers.
+    Own items have logits of their own: they are left out of the search and put back among what it finds. The
+    search is exact, or by an index of the catalogue that is built before the first answer.
+
+    shift_V: float32, -inf for what is no candidate. effect_V: float32.
     """
-    query_BS, item_VS = linear.query_QS.float().cpu(), linear.item_VS.float().cpu()
-    item_BO, own_BO = linear.own.item_QO.cpu().numpy(), linear.own.known_QO.cpu().numpy()
-    logit_BO = linear.own_logit_QO.float().cpu().numpy() + shift_V[item_BO]
-    if effect_V is not None:
-        assert weight_B is not None
-        logit_BO = logit_BO + weight_B[:, None] * effect_V[item_BO]
-        query_BS = torch.cat([query_BS, torch.from_numpy(weight_B)[:, None]], 1)
-        item_VS = torch.cat([item_VS, torch.from_numpy(effect_V)[:, None]], 1)
-    num_items = len(item_VS)
+
+    def __init__(
+        self,
+        *,
+        shift_V: np.ndarray,
+        effect_V: np.ndarray | None = None,
+        approximate: ApproximateConfig | None = None,
+    ) -> None:
+        self._shift_V, self._effect_V, self._approximate = shift_V, effect_V, approximate
+        self._search: Search | None = None
+
+    def best(
+        self,
+        linear: LinearScores,
+        *,
+        k: int,
+        weight_B: np.ndarray | None = None,
+        seen: Ragged | None = None,
+    ) -> BestItems:
+        """The k best of each user that its row of `seen` does not hold. The items of `linear` must be those
+        of the first call. Raises InputError where scores are not numbers.
+        """
+        self._search = self._search or self._searched(linear)
+        query_BS = linear.query_QS.float().cpu()
+        item_BO, own_BO = linear.own.item_QO.cpu().numpy(), linear.own.known_QO.cpu().numpy()
+        logit_BO = linear.own_logit_QO.float().cpu().numpy() + self._shift_V[item_BO]
+        if self._effect_V is not None:
+            assert weight_B is not None
+            query_BS = torch.cat([query_BS, torch.from_numpy(weight_B)[:, None]], 1)
+            logit_BO = logit_BO + weight_B[:, None] * self._effect_V[item_BO]
+        if np.isnan(logit_BO).any():
+            raise InputError("some scores of own items are not numbers; look at the loss of the model")
+        k = min(k, len(self._shift_V))
+        hidden = _hidden(item_BO, own_BO, logit_BO, seen, num_items=len(self._shift_V))
+        found = self._search(user_BD=query_BS, k=k, seen=hidden)
+        return _merged(found.item_BK.numpy(), found.score_BK.numpy(), item_BO, logit_BO, k=k)
+
+    def _searched(self, linear: LinearScores) -> Search:
+        item_VS = linear.item_VS.float().cpu()
+        if self._effect_V is not None:
+            item_VS = torch.cat([item_VS, torch.from_numpy(self._effect_V)[:, None]], 1)
+        bias_V = linear.term_V.float().cpu() + torch.from_numpy(self._shift_V)
+        if self._approximate is None:
+            return partial(top_items, item_VD=item_VS, bias_V=bias_V)
+        return ApproximateIndex.build(item_VD=item_VS, bias_V=bias_V, config=self._approximate).top_items
+
+
+def _hidden(
+    item_BO: np.ndarray, own_BO: np.ndarray, logit_BO: np.ndarray, seen: Ragged | None, *, num_items: int
+) -> Ragged:
+    """What the search leaves out: own items and seen ones. Own items that are seen lose their logit."""
     row_E, place_E = np.nonzero(own_BO)
     item_E = item_BO[row_E, place_E]
-    hidden = Ragged.from_pairs(row_E=row_E, value_E=item_E, num_rows=len(query_BS))
-    if seen is not None:
-        seen_key_E = seen.row_of_entry * num_items + seen.values
-        gone_E = np.isin(row_E * num_items + item_E, seen_key_E)
-        logit_BO[row_E[gone_E], place_E[gone_E]] = -np.inf
-        hidden = Ragged.from_pairs(
-            row_E=np.concatenate([row_E, seen.row_of_entry]),
-            value_E=np.concatenate([item_E, seen.values]),
-            num_rows=len(query_BS),
-        )
-    bias_V = linear.term_V.float().cpu() + torch.from_numpy(shift_V)
-    found = top_items(user_BD=query_BS, item_VD=item_VS, k=min(k, num_items), bias_V=bias_V, seen=hidden)
-    return _merged(found.item_BK.numpy(), found.score_BK.numpy(), item_BO, logit_BO, k=min(k, num_items))
+    if seen is None:
+        return Ragged.from_pairs(row_E=row_E, value_E=item_E, num_rows=len(item_BO))
+    is_seen_E = np.isin(row_E * num_items + item_E, seen.row_of_entry * num_items + seen.values)
+    logit_BO[row_E[is_seen_E], place_E[is_seen_E]] = -np.inf
+    return Ragged.from_pairs(
+        row_E=np.concatenate([row_E, seen.row_of_entry]),
+        value_E=np.concatenate([item_E, seen.values]),
+        num_rows=len(item_BO),
+    )
 
 
 def _merged(

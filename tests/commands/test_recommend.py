@@ -320,6 +320,8 @@ def test_the_occasion_is_the_time_given_or_the_cut() -> None:
         ),
         (("bundle=tiny", "at=train"), "at=train is no split with one cut"),
         (("bundle=tiny", "top_k=ten"), "top_k must be of type int, not 'ten'"),
+        (("bundle=tiny", "approximate={num_probes:0}"), "approximate.num_probes=0 does not fit"),
+        (("bundle=tiny", "approximate={num_probes:8}"), "this model has neighbours"),
         (("bundle=tiny", "version=old"), "features/online_retail/old does not exist"),
     ],
 )

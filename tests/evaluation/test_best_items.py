@@ -12,13 +12,15 @@ import pytest
 import torch
 
 from recsys.data.cut_features import CutScaler, raw_cut_features
-from recsys.evaluation.best_items import BestItems, best_of_parts, finds_without_scores
+from recsys.evaluation.best_items import BestFinder, BestItems, finds_without_scores
 from recsys.evaluation.scoring import ScoredUsers, score_users
 from recsys.metrics.ragged import Ragged
 from recsys.nn.item_tower import ItemTowerConfig
 from recsys.nn.own_items import OwnItems
 from recsys.nn.user_model import LinearScores, UserModel
 from recsys.policy.slates import PolicyConfig
+from recsys.retrieval.approximate import ApproximateConfig
+from recsys.schema import InputError
 from tests.data.shop import Shop, many_users
 from tests.nn.small_model import catalogue, small_model
 
@@ -66,12 +68,12 @@ def test_parts_give_what_all_scores_give(repeats: bool, hides: bool, turned: boo
     num_users = len(whole.rows)
     shift_V = random.normal(size=NUM_ROWS).astype(np.float32)
     shift_V[[0, 3, 7]] = -np.inf
-    expected_BV, more = whole.score_BV + shift_V, dict[str, Any]()
+    expected_BV, effect_V, more = whole.score_BV + shift_V, None, dict[str, Any]()
     if turned:
         effect_V = random.normal(size=NUM_ROWS).astype(np.float32)
         weight_B = random.uniform(0, 3, num_users).astype(np.float32)
         expected_BV = expected_BV + weight_B[:, None] * effect_V
-        more |= {"effect_V": effect_V, "weight_B": weight_B}
+        more["weight_B"] = weight_B
     if hides:
         seen_BV = random.random((num_users, NUM_ROWS)) < 0.4
         seen_BV[0, 1:] = True
@@ -79,10 +81,29 @@ def test_parts_give_what_all_scores_give(repeats: bool, hides: bool, turned: boo
         expected_BV[seen_BV] = -np.inf
         more["seen"] = Ragged.from_lists([np.flatnonzero(row) for row in seen_BV])
 
-    found = best_of_parts(parts.linear, k=k, shift_V=shift_V, **more)
-    item_BN, score_BN = sorted_whole(expected_BV, k)
-    np.testing.assert_array_equal(found.item_BN, item_BN)
-    np.testing.assert_allclose(found.score_BN, score_BN, atol=1e-5)
+    finder = BestFinder(shift_V=shift_V, effect_V=effect_V)
+    for _ in range(2):  # the second time with what it has put together the first time
+        found = finder.best(parts.linear, k=k, **more)
+        item_BN, score_BN = sorted_whole(expected_BV, k)
+        np.testing.assert_array_equal(found.item_BN, item_BN)
+        np.testing.assert_allclose(found.score_BN, score_BN, atol=1e-5)
+
+
+def test_an_index_that_leaves_nothing_out_gives_the_same() -> None:
+    pytest.importorskip("faiss")
+    parts = scored(model(), linear=True).linear
+    assert parts is not None
+    random = np.random.default_rng(0)
+    shift_V, effect_V = random.normal(size=(2, NUM_ROWS)).astype(np.float32)
+    shift_V[[3, 7]] = -np.inf
+    weight_B = random.uniform(0, 3, len(parts.query_QS)).astype(np.float32)
+    config = ApproximateConfig(num_lists=2, num_probes=2, num_candidates=NUM_ROWS)
+    exact, approximate = (
+        BestFinder(shift_V=shift_V, effect_V=effect_V, approximate=wanted).best(parts, k=9, weight_B=weight_B)
+        for wanted in (None, config)
+    )
+    np.testing.assert_array_equal(approximate.item_BN, exact.item_BN)
+    np.testing.assert_allclose(approximate.score_BN, exact.score_BN, atol=1e-5)
 
 
 def by_hand() -> LinearScores:
@@ -102,7 +123,7 @@ def by_hand() -> LinearScores:
 
 
 def test_equal_scores_go_by_item_index() -> None:
-    found = best_of_parts(by_hand(), k=9, shift_V=np.zeros(5, np.float32))
+    found = BestFinder(shift_V=np.zeros(5, np.float32)).best(by_hand(), k=9)
     assert found.item_BN.tolist() == [[4, 1, 2, 3, 0], [1, 2, 3, 4, 0]]
     assert found.score_BN.tolist() == [[3, 2.5, 2, 2, -np.inf], [-1, -2, -2, -3, -np.inf]]
     assert found.first(2).item_BN.tolist() == [[4, 1], [1, 2]]
@@ -110,8 +131,15 @@ def test_equal_scores_go_by_item_index() -> None:
 
 def test_what_is_seen_is_no_candidate_own_or_not() -> None:
     seen = Ragged.from_lists([[4, 1], [1, 4, 2, 3]])
-    found = best_of_parts(by_hand(), k=2, shift_V=np.zeros(5, np.float32), seen=seen)
+    found = BestFinder(shift_V=np.zeros(5, np.float32)).best(by_hand(), k=2, seen=seen)
     assert found.item_BN.tolist() == [[2, 3], [0, 0]]
+
+
+@pytest.mark.parametrize("part", ["query_QS", "own_logit_QO"])
+def test_scores_that_are_not_numbers_are_refused(part: str) -> None:
+    parts = by_hand()._replace(**{part: torch.full_like(getattr(by_hand(), part), torch.nan)})
+    with pytest.raises(InputError, match="not numbers"):
+        BestFinder(shift_V=np.zeros(5, np.float32)).best(parts, k=2)
 
 
 def test_the_best_of_all_scores() -> None:
