@@ -3,7 +3,8 @@
 `python -m benchmarks.ann [--items 10000000]` makes items and users, asks both in turn, round after round, and
 ends with one line of JSON: recall, milliseconds a user, their ratio, time and memory of the index. Needs
 faiss (`pip install faiss-cpu`). On a busy machine, `--threads 1 --clock processor` counts only the time that
-the process had a processor. `--codes SQ8 PQ32x4fs` puts other codes of faiss beside the index's own.
+the process had a processor. `--codes SQ8 PQ32x4fs` puts other codes of faiss beside the index's own,
+`--probes 64 128 --candidates 500 1000` other pains taken over a user.
 
 Vectors without structure have no near neighbours, and no index of them is better than a look at all. Those
 here have length 1, lie in groups of a heavy-tailed size, and have components of falling variance. A user is
@@ -19,7 +20,8 @@ import os
 import statistics
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from itertools import product
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -70,6 +72,11 @@ def index_mib(index: ApproximateIndex) -> float:
     return len(faiss_module().serialize_index(index.index)) / 2**20
 
 
+def answered(index: ApproximateIndex, *, probes: int, candidates: int, **asked: Any) -> TopItems:
+    index.index.nprobe, index.num_candidates = probes, candidates
+    return index.top_items(**asked)
+
+
 def measure(arguments: argparse.Namespace) -> dict[str, float]:
     clock = CLOCKS[arguments.clock]
     made = world(num_items=arguments.items, num_users=arguments.users, width=arguments.width)
@@ -80,16 +87,18 @@ def measure(arguments: argparse.Namespace) -> dict[str, float]:
     figures: dict[str, float] = {}
     for codes in [None, *arguments.codes]:
         name, began = codes or OWN, clock()
-        config = ApproximateConfig(
-            num_lists=arguments.lists,
-            num_probes=arguments.probes,
-            num_candidates=arguments.candidates,
-            codes=codes,
-        )
+        config = ApproximateConfig(num_lists=arguments.lists, codes=codes)
         index = ApproximateIndex.build(item_VD=made.item_VD, config=config)
         figures |= {f"{name}_build_s": clock() - began, f"{name}_index_mib": index_mib(index)}
-        print(f"{name}: built in {figures[f'{name}_build_s']:.0f} s of {arguments.clock} time", flush=True)
-        contestants[name] = partial(index.top_items, **asked)
+        print(
+            f"{name}: built in {figures[f'{name}_build_s']:.0f} s of {arguments.clock} time, "
+            f"{figures[f'{name}_index_mib']:,.0f} MiB",
+            flush=True,
+        )
+        for probes, candidates in product(arguments.probes, arguments.candidates):
+            contestants[f"{name}_{probes}_{candidates}"] = partial(
+                answered, index, probes=probes, candidates=candidates, **asked
+            )
     exact = contestants["exact"]()
     for name in list(contestants)[1:]:
         figures[f"{name}_recall_at_{arguments.k}"] = recall(contestants[name](), exact)
@@ -97,9 +106,8 @@ def measure(arguments: argparse.Namespace) -> dict[str, float]:
     taken = timed(contestants, rounds=arguments.rounds, clock=clock)
     print(
         f"{arguments.items:,} items, width {arguments.width}, {arguments.users} users, k {arguments.k}, "
-        f"{arguments.probes} lists and {arguments.candidates} candidates a user, "
         f"{arguments.threads} threads, {arguments.clock} time; "
-        f"load {load:.1f} before and {os.getloadavg()[0]:.1f} after"
+        f"load {load:.1f} before and {os.getloadavg()[0]:.1f} after; code, lists, candidates a user:"
     )
     exact_s = statistics.median(taken["exact"])
     for name, times in taken.items():
@@ -109,9 +117,8 @@ def measure(arguments: argparse.Namespace) -> dict[str, float]:
             f"{name}_ratio": exact_s / median_s,
         }
         print(
-            f"{name:<12} {1e3 * median_s / arguments.users:>9.3f} ms a user {exact_s / median_s:>7.1f} times "
-            f"as fast as exact, recall {figures.get(f'{name}_recall_at_{arguments.k}', 1):.4f}, "
-            f"index {figures.get(f'{name}_index_mib', 0):,.0f} MiB"
+            f"{name:<22} {1e3 * median_s / arguments.users:>9.3f} ms a user {exact_s / median_s:>7.1f} times "
+            f"as fast as exact, recall {figures.get(f'{name}_recall_at_{arguments.k}', 1):.4f}"
         )
     return figures
 
@@ -123,8 +130,8 @@ def main() -> None:
     parser.add_argument("--users", type=int, default=512)
     parser.add_argument("--k", type=int, default=100)
     parser.add_argument("--lists", type=int)
-    parser.add_argument("--probes", type=int, default=ApproximateConfig.num_probes)
-    parser.add_argument("--candidates", type=int, default=ApproximateConfig.num_candidates)
+    parser.add_argument("--probes", type=int, nargs="+", default=[ApproximateConfig.num_probes])
+    parser.add_argument("--candidates", type=int, nargs="+", default=[ApproximateConfig.num_candidates])
     parser.add_argument("--codes", nargs="*", default=[])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
