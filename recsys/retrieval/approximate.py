@@ -22,7 +22,7 @@ from recsys.retrieval.packed import NOTHING, packed, unpacked
 from recsys.schema import InputError
 from recsys.settings import check_range
 
-BLOCK_USERS = 64  # 8 MiB of candidates' vectors: what a cache may hold
+BLOCK_USERS = 64  # 16 MiB of candidates' vectors: what a cache may hold
 _LEARN_PER_LIST = 64  # items that a centre is learned from
 _ADD_ROWS = 1_000_000
 
@@ -36,8 +36,8 @@ class ApproximateConfig:
     """
 
     num_lists: int | None = None
-    num_probes: int = 64
-    num_candidates: int = 500
+    num_probes: int = 128
+    num_candidates: int = 1000
     codes: str | None = None
     seed: int = 0
 
