@@ -26,10 +26,9 @@ import pyarrow.parquet as pq
 DAY, NUM_DAYS, NUM_ITEMS, EVENTS_PER_USER = 86_400, 365, 20_000, 25
 CUTS = {"train": [180 * DAY, 220 * DAY, 260 * DAY], "validation": 300 * DAY, "test": 330 * DAY}
 USERS_PER_FILE, MAX_LENGTH, TOKENS, NUM_BATCHES, STEP_S = 50_000, 200, 16_384, 200, 0.1
-ACTIVITY = ("num_events", "num_orders", "num_active_days", "recency_days", "tenure_days", "spend")
 
 
-def write_tables(folder: Path, num_events: int) -> None:
+def write_tables(folder: Path, num_events: int, *, num_items: int = NUM_ITEMS) -> None:
     """A version folder; users differ in activity, two events of three are purchases."""
     from recsys.schema import SCHEMA_VERSION, Table
 
@@ -38,26 +37,30 @@ def write_tables(folder: Path, num_events: int) -> None:
     num_users = num_events // EVENTS_PER_USER
     for low in range(0, num_users, USERS_PER_FILE):
         users = np.arange(low, min(low + USERS_PER_FILE, num_users)) + 1
-        for name, table in _of_users(users).items():
+        for name, table in _of_users(users, num_items).items():
             pq.write_table(table, folder / name / f"part-{low:09}.parquet", row_group_size=10_000)
     (folder / Table.ITEM_FEATURES).mkdir()
-    pq.write_table(_items(), folder / Table.ITEM_FEATURES / "part-0.parquet")
+    pq.write_table(_items(num_items), folder / Table.ITEM_FEATURES / "part-0.parquet")
     metadata: dict[str, Any] = {"schema_version": SCHEMA_VERSION, "version": folder.name, "num_tokens": 10}
-    metadata |= {"num_users": num_users, "num_items": NUM_ITEMS, "date_range": [0, NUM_DAYS * DAY]}
+    metadata |= {"num_users": num_users, "num_items": num_items, "date_range": [0, NUM_DAYS * DAY]}
     metadata |= {"event_types": {"view": 1, "purchase": 2}, "target_event_types": ["purchase"]}
-    metadata |= {"profile_fields": [{"size": 5}], "item_fields": [{"size": 9}], "item_numeric": ["price"]}
+    metadata |= {"profile_fields": [{"name": "country", "size": 5}], "item_numeric": ["price"]}
+    metadata |= {"item_fields": [{"name": "category", "size": 9}], "item_capacity": num_items}
+    metadata |= {"dataset": "made", "has_time": True, "has_value": True, "filter_seen": False}
     metadata["split"] = {"kind": "time", "cuts": CUTS, "horizons_days": [30, 90]}
     (folder / Table.METADATA).write_text(json.dumps(metadata))
 
 
-def _of_users(users: np.ndarray) -> dict[str, pa.Table]:
+def _of_users(users: np.ndarray, num_items: int) -> dict[str, pa.Table]:
+    from recsys.schema import UserNumeric
+
     rng = np.random.default_rng(int(users[0]))
     counts = 1 + rng.geometric(1 / (EVENTS_PER_USER - 1), len(users))
     offsets, owner = np.r_[0, np.cumsum(counts)].astype(np.int32), np.repeat(np.arange(len(users)), counts)
     when = rng.integers(0, NUM_DAYS * 24, len(owner)) * 3600
     when = when[np.lexsort((when, owner))]
     columns = {
-        "item_index": (rng.power(0.4, len(owner)) * (NUM_ITEMS - 1)).astype(np.int32) + 1,
+        "item_index": (rng.power(0.4, len(owner)) * (num_items - 1)).astype(np.int32) + 1,
         "event_type": 1 + (rng.random(len(owner)) < 2 / 3).astype(np.int32),
         "timestamp": when,
         "value": rng.lognormal(3, 1, len(owner)),
@@ -70,7 +73,7 @@ def _of_users(users: np.ndarray) -> dict[str, pa.Table]:
     user, cut = np.repeat(users, len(cuts)), np.tile([cut for _, cut in cuts], len(users))
     known = np.add.reduceat(when[:, None] <= [c for _, c in cuts], offsets[:-1], dtype=np.int32).ravel()
     pairs = rng.lognormal(2, 1, (len(user), 2)).cumsum(1)
-    numbers = {name: rng.lognormal(2, 1, len(user)) for name in ACTIVITY}
+    numbers = {name: rng.lognormal(2, 1, len(user)) for name in UserNumeric.ALL}
     return {
         "histories": pa.table(
             {**index, "window_index": zeros, "num_events": counts.astype(np.int32), **lists}
@@ -100,18 +103,25 @@ def _of_users(users: np.ndarray) -> dict[str, pa.Table]:
     }
 
 
-def _items() -> pa.Table:
-    item = np.arange(1, NUM_ITEMS + 1)
+def _items(num_items: int) -> pa.Table:
+    """Every item as known at the held-out cuts."""
+    item, cuts = np.arange(1, num_items + 1), [CUTS["validation"], CUTS["test"]]
     columns = {"categorical": item[:, None] % 9, "tokens": item[:, None] % [10, 7]}
     columns |= {"numeric": (item[:, None] % 7).astype(np.float32)}
-    return pa.table(
+    at_a_cut = pa.table(
         {
             "item_index": item,
-            "valid_from": np.full(NUM_ITEMS, CUTS["validation"]),
-            "in_training": np.ones(NUM_ITEMS, bool),
+            "item_id": [f"item{number}" for number in item],
+            "first_seen": np.zeros(num_items, np.int64),
+            "text": [f"thing {number}" for number in item],
+            "price": (1 + item % 7).astype(np.float64),
+            "popularity": num_items // item,
+            "in_training": np.ones(num_items, bool),
             **{name: list(rows) for name, rows in columns.items()},
         }
     )
+    dated = [at_a_cut.append_column("valid_from", pa.array(np.full(num_items, cut))) for cut in cuts]
+    return pa.concat_tables(dated)
 
 
 class Peak:

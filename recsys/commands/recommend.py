@@ -147,10 +147,14 @@ def _recommend(cfg: Any) -> None:
     from recsys.parts import Parts
     from recsys.policy.slates import PolicyConfig
     from recsys.recommendation import Recommender
+    from recsys.retrieval.approximate import ApproximateConfig
 
     given: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
     settings = read_own(RecommendSettings, given)
     policy = read_settings(PolicyConfig, given["policy"], where="policy")
+    approximate = None
+    if given["approximate"] is not None:
+        approximate = read_settings(ApproximateConfig, given["approximate"], where="approximate")
     tables_dir = resolve_tables(
         features_dir=settings.features_dir, dataset=cfg.dataset.name, version=settings.version
     )
@@ -168,6 +172,7 @@ def _recommend(cfg: Any) -> None:
         policy=policy,
         shown_at=shown_at,
         chunk_users=settings.chunk_users,
+        approximate=approximate,
     )
     output = Path(settings.output_dir) if settings.output_dir else bundle.output_dir / "recommendations"
     decisive = {
@@ -179,9 +184,10 @@ def _recommend(cfg: Any) -> None:
         "top_k": settings.top_k,
         "policy": dataclasses.asdict(policy),
         "dial": recommender.dial,
+        "approximate": given["approximate"],
     }
     parts = Parts(output, settings=decisive, num_parts=recommender.num_chunks)
-    _answer(recommender, parts, dataset=cfg.dataset.name, fingerprint=bundle.fingerprint)
+    answer(recommender, parts, dataset=cfg.dataset.name, fingerprint=bundle.fingerprint)
     vector_VS = recommender.item_vectors()
     of_all_ranks(None)  # all parts are there
     if rank_and_world()[0] != 0:
@@ -212,7 +218,7 @@ def _shared_out(bundle: Bundle) -> Bundle:
     return dataclasses.replace(bundle, model=over_ranks(bundle.model))
 
 
-def _answer(recommender: Recommender, parts: Parts, *, dataset: str, fingerprint: str) -> None:
+def answer(recommender: Recommender, parts: Parts, *, dataset: str, fingerprint: str) -> None:
     """Write the parts that are missing, dealt over the ranks: what the first rank sees counts for all."""
     from recsys.parallel.dealing import dealt, of_all_ranks, rank_and_world
     from recsys.policy.impressions import impression_table

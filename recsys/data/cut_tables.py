@@ -6,7 +6,7 @@ Legend: E examples of all cuts, U users, A activity columns, F profile fields, H
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,6 +53,26 @@ class CutTable:
         """At most so many rows, evenly spaced."""
         step = max(1, -(-len(self.user_index) // most))
         return CutTable(self.cut, *(getattr(self, name)[::step] for name in _COLUMNS))
+
+    def with_anyone(self) -> CutTable:
+        """With one more row: a user of whom nothing is known."""
+
+        def added(values: np.ndarray, fill: float) -> np.ndarray:
+            return np.concatenate([values, np.full((1, *values.shape[1:]), fill, values.dtype)])
+
+        return replace(
+            self,
+            # any user will do, no event of a prefix of length 0 is read; the last one is near the others
+            user_index=added(self.user_index, self.user_index[-1] if len(self.user_index) else 1),
+            prefix_length=added(self.prefix_length, 0),
+            activity=added(self.activity, np.nan),
+            profile=added(self.profile, 0),
+            spend=added(self.spend, np.nan),
+            num_purchases=added(self.num_purchases, 0),
+            num_active_days=added(self.num_active_days, 0),
+            next_active_days=added(self.next_active_days, np.inf),
+            observed_days=added(self.observed_days, 0),
+        )
 
     def blocks(self) -> Iterator[CutTable]:
         """A bounded number of rows at a time."""

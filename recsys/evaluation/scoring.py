@@ -17,7 +17,7 @@ from recsys.data.collate import predict_batch
 from recsys.data.cut_features import CutScaler
 from recsys.data.cut_tables import CutTable
 from recsys.data.tables import FeatureTables
-from recsys.nn.user_model import UserModel
+from recsys.nn.user_model import LinearScores, UserModel
 from recsys.valuation.calibration import ValueCalibration, no_calibration
 from recsys.valuation.heads import value_parameters
 
@@ -29,6 +29,7 @@ class ScoredUsers:
     spend_BH: expected money per horizon; return_BJ: probability of an event by the end of each hazard bin;
     conversion_B: probability of a purchase within the first horizon. Each None without that head.
     draws_BHS: float32, draws of the money spent up to each horizon; None where none were asked for.
+    linear: the scores in parts, in place of score_BV, which is empty, where they were asked for.
     """
 
     rows: np.ndarray
@@ -38,6 +39,7 @@ class ScoredUsers:
     return_BJ: np.ndarray | None
     conversion_B: np.ndarray | None
     draws_BHS: np.ndarray | None = None
+    linear: LinearScores | None = None
 
 
 @torch.inference_mode()
@@ -50,6 +52,7 @@ def score_users(
     scaler: CutScaler,
     calibration: ValueCalibration | None = None,
     num_draws: int = 0,
+    linear: bool = False,
     chunk: int = 128,
     progress: str | None = None,
     rank: int = 0,
@@ -59,11 +62,13 @@ def score_users(
 
     With several ranks this is the share of one. All make as many steps, as sharded tables and ZeRO-3 need:
     the last row may come on more than one. Without a calibration the value heads are taken at their word.
+    `linear`: no item scores but their parts, for models that have them.
     """
     was_training = model.training
     model.eval()
     device = next(model.parameters()).device
     catalogue = Catalogue(*(column.to(device) for column in catalogue))
+    items = model.item_states(catalogue)
     order = np.argsort(table.prefix_length, kind="stable")
     order = np.r_[order, np.repeat(order[-1:], -len(order) % world)][rank::world]
     starts = range(0, len(order), chunk)
@@ -73,11 +78,15 @@ def score_users(
             tables.histories, table, rows, scaler=scaler, max_length=model.config.max_length
         )
         histories = Histories(*(field.to(device) for field in batch.histories))
-        states = model(histories, catalogue)
+        states = model(histories, catalogue, items)
         index_B, length_B = torch.arange(len(rows), device=device), histories.length_B
-        scores = model.item_scores(states, histories, catalogue, index_B, length_B)
-        score_BV = model.item_logits(scores)
-        vector_BS = model.user_vectors(states, scores.own)
+        parts, score_BV = None, torch.zeros(0, 0)
+        if linear:
+            parts = model.linear_scores(states, histories, catalogue, index_B, length_B)
+            vector_BS = parts.user_QS
+        else:
+            scores = model.item_scores(states, histories, catalogue, index_B, length_B)
+            score_BV, vector_BS = model.item_logits(scores), model.user_vectors(states, scores.own)
         spend = returns = conversion = draws = None
         if model.value_heads is not None:
             heads = model.value_heads.config
@@ -90,7 +99,7 @@ def score_users(
                 if num_draws:
                     draws = calibration.draws(told, table.user_index[rows], num_draws=num_draws)
         score_BV, vector_BS = score_BV.float().cpu(), vector_BS.float().cpu()
-        yield ScoredUsers(rows, score_BV.numpy(), vector_BS.numpy(), spend, returns, conversion, draws)
+        yield ScoredUsers(rows, score_BV.numpy(), vector_BS.numpy(), spend, returns, conversion, draws, parts)
     model.train(was_training)
 
 

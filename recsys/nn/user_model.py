@@ -70,6 +70,25 @@ class UserStates(NamedTuple):
     item_VS: Tensor  # (V, S + 1), unit item vectors
 
 
+class ItemStates(NamedTuple):
+    """What one pass over the catalogue gives: the same for all histories."""
+
+    token_VD: Tensor  # what an event holds of its item
+    content_VD: Tensor  # what is known without the id
+    vector_VS: Tensor  # (V, S + 1), unit item vectors
+
+
+class LinearScores(NamedTuple):
+    """Logit = query . item + term, but for own items: what the K best are found by without all logits."""
+
+    user_QS: Tensor  # (Q, S + 1), unit user vectors
+    query_QS: Tensor  # (Q, S + 1), these over the temperature
+    item_VS: Tensor  # (V, S + 1), unit item vectors
+    term_V: Tensor  # -inf for padding
+    own: OwnItems
+    own_logit_QO: Tensor  # -inf for what the prefix does not hold
+
+
 class ItemScores(NamedTuple):
     """Logit = base, and for own items + gain(features); no features in a model without `Repeats`."""
 
@@ -162,11 +181,17 @@ class UserModel(nn.Module):
         """Give the id table these rows (V, D) to start from; rows beyond stay as they are."""
         self.item_tower.lookup.start_from(vectors_VD)
 
-    def forward(self, histories: Histories, catalogue: Catalogue) -> UserStates:
+    def item_states(self, catalogue: Catalogue) -> ItemStates:
         raw_VD, content_VD = self.item_tower(catalogue)
-        item_VD = self.item_norm(raw_VD)
+        return ItemStates(self.item_norm(raw_VD), content_VD, self.item_vectors(raw_VD))
+
+    def forward(
+        self, histories: Histories, catalogue: Catalogue, items: ItemStates | None = None
+    ) -> UserStates:
+        """`items`: those of the catalogue, where several batches of histories share them."""
+        items = self.item_states(catalogue) if items is None else items
         profile_B1D = self._profile(histories)
-        hidden_BLD = self.dropout(self._tokens(histories, item_VD) + profile_B1D)
+        hidden_BLD = self.dropout(self._tokens(histories, items.token_VD) + profile_B1D)
         for block in self.blocks:
             if self.config.activation_checkpointing and torch.is_grad_enabled():
                 hidden_BLD = checkpoint(block, hidden_BLD, use_reentrant=False)
@@ -174,7 +199,7 @@ class UserModel(nn.Module):
                 hidden_BLD = block(hidden_BLD)
         hidden_BLD = self.final_norm(hidden_BLD)
         # The query is content and profile known at t; keys are the history's content; values its states.
-        content_BLD = self._with_start(content_VD[histories.item_BL])
+        content_BLD = self._with_start(items.content_VD[histories.item_BL])
         mixed_BLD = attend(
             self.cross_query(content_BLD + profile_B1D + hidden_BLD),
             self.cross_key(content_BLD),
@@ -182,7 +207,7 @@ class UserModel(nn.Module):
             num_heads=self.config.num_heads,
         )
         user_BLD = hidden_BLD + self.cross_out(mixed_BLD)
-        return UserStates(hidden_BLD, user_BLD, self.item_vectors(raw_VD))
+        return UserStates(hidden_BLD, user_BLD, items.vector_VS)
 
     def item_vectors(self, raw_VD: Tensor) -> Tensor:
         """(V, S + 1) unit vectors: lengths above 1 are cut, and what is missing to 1 goes into a last
@@ -259,6 +284,31 @@ class UserModel(nn.Module):
             return scores.base_QV
         gain_QO = self.repeats.gain(scores.feature_QOR)[..., 0] * scores.own.known_QO
         return scores.base_QV.scatter_add(1, scores.own.item_QO, gain_QO.to(scores.base_QV.dtype))
+
+    def linear_scores(
+        self,
+        states: UserStates,
+        histories: Histories,
+        catalogue: Catalogue,
+        row_Q: Tensor,
+        length_Q: Tensor,
+    ) -> LinearScores:
+        """The logits of `item_scores` and `item_logits` in parts, at the catalogue's only time.
+
+        Only for models without `Neighbours`, whose logits are no product and a few exceptions.
+        """
+        assert self.neighbours is None, "neighbours reach items that no query holds"
+        own = own_items(histories, row_Q, length_Q)
+        user_QS = self.user_vectors(states, own)
+        query_QS = self.temperature(user_QS)
+        term_V = self.item_terms(catalogue)[0]
+        near_QO = torch.einsum("qs,qos->qo", query_QS, states.item_VS[own.item_QO])
+        logit_QO = near_QO + term_V[own.item_QO]
+        if self.repeats is not None:
+            features_QOR = self.repeats.features(own, catalogue.popularity_TVW[0][own.item_QO], near_QO)
+            logit_QO = logit_QO + self.repeats.gain(features_QOR)[..., 0]
+        logit_QO = logit_QO.masked_fill(~own.known_QO, float("-inf"))
+        return LinearScores(user_QS, query_QS, states.item_VS, term_V, own, logit_QO)
 
     def value(self, states: UserStates, length_BC: Tensor, features_BCR: Tensor) -> ValueOutput:
         """Value of each row's user at each cut."""

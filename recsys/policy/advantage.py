@@ -95,10 +95,14 @@ class Advantage:
         """float32 (B, V): scores with the dial turned; 0 leaves them as they are."""
         if dial == 0:
             return score_BV
-        item_V = np.zeros(score_BV.shape[1], np.float32)  # items that are newer than the critic: 0
-        item_V[: len(self.item_V)] = self.item_V[: len(item_V)]
-        turned: np.ndarray = score_BV + np.float32(dial) * weight_B[:, None] * item_V
+        turned: np.ndarray = score_BV + np.float32(dial) * weight_B[:, None] * self.effects(score_BV.shape[1])
         return turned
+
+    def effects(self, num_rows: int) -> np.ndarray:
+        """float32 (V,): b(i) of so many items, padding among them; 0 for those newer than the critic."""
+        item_V = np.zeros(num_rows, np.float32)
+        item_V[: len(self.item_V)] = self.item_V[:num_rows]
+        return item_V
 
 
 def fit_advantage(

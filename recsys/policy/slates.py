@@ -18,11 +18,13 @@ Legend: B users, V items (column 0 is padding), N candidates, K slots.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from recsys.policy.candidates import candidates_hashes, top_candidates
+from recsys.policy.penalty import Penalty
 from recsys.schema import PAD, InputError
 from recsys.settings import check_range
 
@@ -116,6 +118,27 @@ class Slates:
         """bool, True where a slot holds an item."""
         return self.item_BK != PAD
 
+    @classmethod
+    def joined(cls, parts: Sequence[Slates]) -> Slates:
+        """Of one policy, the users of one part after those of another."""
+        return cls(
+            item_BK=np.concatenate([part.item_BK for part in parts]),
+            score_BK=np.concatenate([part.score_BK for part in parts]),
+            propensity_BK=np.concatenate([part.propensity_BK for part in parts]),
+            candidates_hash_B=tuple(digest for part in parts for digest in part.candidates_hash_B),
+            is_deterministic=parts[0].is_deterministic,
+        )
+
+    def rows(self, order: np.ndarray) -> Slates:
+        """Those of some users."""
+        return Slates(
+            item_BK=self.item_BK[order],
+            score_BK=self.score_BK[order],
+            propensity_BK=self.propensity_BK[order],
+            candidates_hash_B=tuple(self.candidates_hash_B[row] for row in order),
+            is_deterministic=self.is_deterministic,
+        )
+
 
 def draw_slates(
     *,
@@ -136,26 +159,36 @@ def draw_slates(
     InputError where a score is nan or +inf, and where there is a penalty but no category.
     """
     assert scores_BV.shape[0] == len(user_index_B)
+    assert not np.isfinite(scores_BV[:, PAD]).any(), "column 0 is padding and must be -inf"
     _check_scores(scores_BV, user_index_B)
     _check_categories(config, category_V)
     rows = max(1, _SCORES_PER_BLOCK // max(1, scores_BV.shape[1]))
-    blocks = [
-        _draw_block(
-            scores_BV[start : start + rows],
-            user_index_B[start : start + rows],
-            config,
-            occasion,
-            _Penalty.of(config, category_V, carried_BC, slice(start, start + rows)),
-        )
-        for start in range(0, max(1, len(user_index_B)), rows)
-    ]
-    return Slates(
-        item_BK=np.concatenate([block.item_BK for block in blocks]),
-        score_BK=np.concatenate([block.score_BK for block in blocks]),
-        propensity_BK=np.concatenate([block.propensity_BK for block in blocks]),
-        candidates_hash_B=tuple(digest for block in blocks for digest in block.candidates_hash_B),
-        is_deterministic=config.is_deterministic,
-    )
+    blocks = []
+    for start in range(0, max(1, len(user_index_B)), rows):
+        users = slice(start, start + rows)
+        item_BN, score_BN = top_candidates(scores_BV[users], config.num_candidates)
+        penalty = Penalty.of(config.category_penalty, category_V, carried_BC, users)
+        blocks.append(_drawn(item_BN, score_BN, user_index_B[users], config, occasion, penalty))
+    return Slates.joined(blocks)
+
+
+def draw_among(
+    *,
+    item_BN: np.ndarray,
+    score_BN: np.ndarray,
+    user_index_B: np.ndarray,
+    config: PolicyConfig,
+    occasion: int = 0,
+    category_V: np.ndarray | None = None,
+    carried_BC: np.ndarray | None = None,
+) -> Slates:
+    """The same of candidates that were found already: best first, ties by lower index, -inf where a user has
+    fewer.
+    """
+    _check_scores(score_BN, user_index_B)
+    _check_categories(config, category_V)
+    penalty = Penalty.of(config.category_penalty, category_V, carried_BC, slice(None))
+    return _drawn(item_BN, score_BN.astype(np.float64), user_index_B, config, occasion, penalty)
 
 
 def slate_propensities(
@@ -171,7 +204,7 @@ def slate_propensities(
     0 where the policy would never show the item there; nan in empty slots (item 0) and after a 0 in its row.
     """
     _check_categories(config, category_V)
-    item_BN, score_BN = _top_candidates(scores_BV, config.num_candidates)
+    item_BN, score_BN = top_candidates(scores_BV, config.num_candidates)
 
     def pick_given(slot: int, propensity_BN: np.ndarray) -> np.ndarray:
         found_BN = (item_BN == item_BK[:, slot, None]) & (item_BK[:, slot, None] != PAD)
@@ -179,21 +212,21 @@ def slate_propensities(
 
     _, propensity_BK = _fill_slots(
         *(score_BN, item_BN, config, item_BK.shape[1], pick_given),
-        _Penalty.of(config, category_V, carried_BC, slice(None)),
+        Penalty.of(config.category_penalty, category_V, carried_BC, slice(None)),
     )
     missing_BK = np.isnan(propensity_BK) & (item_BK != PAD)
     first_BK = missing_BK & (np.cumsum(missing_BK, axis=1) == 1)
     return np.where(first_BK, 0.0, propensity_BK)
 
 
-def _draw_block(
-    scores_BV: np.ndarray,
+def _drawn(
+    item_BN: np.ndarray,
+    score_BN: np.ndarray,
     user_index_B: np.ndarray,
     config: PolicyConfig,
     occasion: int,
-    penalty: _Penalty | None,
+    penalty: Penalty | None,
 ) -> Slates:
-    item_BN, score_BN = _top_candidates(scores_BV, config.num_candidates)
     uniform_BK = _uniforms(config.seed, occasion, user_index_B, config.slate_size)
 
     def pick_by_chance(slot: int, propensity_BN: np.ndarray) -> np.ndarray:
@@ -212,7 +245,7 @@ def _draw_block(
             np.float32
         ),
         propensity_BK=propensity_BK,
-        candidates_hash_B=_candidates_hashes(item_BN, score_BN),
+        candidates_hash_B=candidates_hashes(item_BN, score_BN),
         is_deterministic=config.is_deterministic,
     )
 
@@ -223,7 +256,7 @@ def _fill_slots(
     config: PolicyConfig,
     num_slots: int,
     pick: Callable[[int, np.ndarray], np.ndarray],
-    penalty: _Penalty | None,
+    penalty: Penalty | None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Walk the slots; `pick(slot, propensity_BN)` names each row's candidate, negative for none.
 
@@ -266,64 +299,6 @@ def _slot_propensities(score_BN: np.ndarray, remaining_BN: np.ndarray, config: P
     return (1 - floor) * weight_BN / total_B1 + floor * remaining_BN / num_remaining_B1
 
 
-def _top_candidates(scores_BV: np.ndarray, num_candidates: int | None) -> tuple[np.ndarray, np.ndarray]:
-    """The best-scored items of each row, best first, ties by lower index: item_BN, score_BN (float64)."""
-    num_users, num_items = scores_BV.shape
-    size = num_items if num_candidates is None else min(num_candidates, num_items)
-    threshold_B1 = np.partition(scores_BV, num_items - size, axis=1)[:, num_items - size, None]
-    above_BV = scores_BV > threshold_B1
-    tied_BV = scores_BV == threshold_B1
-    free_B1 = size - above_BV.sum(axis=1, keepdims=True)
-    kept_BV = above_BV | (tied_BV & (np.cumsum(tied_BV, axis=1) <= free_B1))
-    item_BN = np.nonzero(kept_BV)[1].reshape(num_users, size)
-    score_BN = np.take_along_axis(scores_BV, item_BN, axis=1).astype(np.float64)
-    order_BN = np.argsort(-score_BN, axis=1, kind="stable")
-    return np.take_along_axis(item_BN, order_BN, axis=1), np.take_along_axis(score_BN, order_BN, axis=1)
-
-
-@dataclass(frozen=True)
-class _Penalty:
-    """`size`: what a slot of its category costs an item; category_V: 0 for none; carried_BC: earlier
-    slots.
-    """
-
-    size: float
-    category_V: np.ndarray
-    carried_BC: np.ndarray | None
-
-    @classmethod
-    def of(
-        cls,
-        config: PolicyConfig,
-        category_V: np.ndarray | None,
-        carried_BC: np.ndarray | None,
-        users: slice,
-    ) -> _Penalty | None:
-        """None where the config has none."""
-        if config.category_penalty == 0 or category_V is None:
-            return None
-        if carried_BC is not None:
-            carried_BC = carried_BC[users]
-        return cls(config.category_penalty, category_V, carried_BC)
-
-    def before_first(self, score_BN: np.ndarray, item_BN: np.ndarray) -> np.ndarray:
-        """Scores (B, N) for the first slot."""
-        if self.carried_BC is None:
-            return score_BN
-        category_BN = self.category_V[item_BN]
-        count_BN = np.where(category_BN > 0, np.take_along_axis(self.carried_BC, category_BN, axis=1), 0)
-        lowered: np.ndarray = score_BN - self.size * count_BN
-        return lowered
-
-    def after(self, score_BN: np.ndarray, item_BN: np.ndarray, item_B: np.ndarray) -> np.ndarray:
-        """Scores (B, N) after a slot that holds `item_B`, PAD for none."""
-        category_B1 = np.where(item_B == PAD, 0, self.category_V[item_B])[:, None]
-        lowered: np.ndarray = score_BN - self.size * (
-            (self.category_V[item_BN] == category_B1) & (category_B1 > 0)
-        )
-        return lowered
-
-
 def _check_categories(config: PolicyConfig, category_V: np.ndarray | None) -> None:
     if config.category_penalty > 0 and category_V is None:
         raise InputError(
@@ -342,16 +317,7 @@ def _uniforms(seed: int, occasion: int, user_index_B: np.ndarray, num_slots: int
     return uniform_BK
 
 
-def _candidates_hashes(item_BN: np.ndarray, score_BN: np.ndarray) -> tuple[str, ...]:
-    finite_BN = np.isfinite(score_BN)
-    return tuple(
-        hashlib.sha256(np.sort(item_N[finite_N]).astype("<i4").tobytes()).hexdigest()
-        for item_N, finite_N in zip(item_BN, finite_BN, strict=True)
-    )
-
-
 def _check_scores(scores_BV: np.ndarray, user_index_B: np.ndarray) -> None:
-    assert not np.isfinite(scores_BV[:, PAD]).any(), "column 0 is padding and must be -inf"
     bad_B = ~(scores_BV < np.inf).all(axis=1)
     if bad_B.any():
         raise InputError(

@@ -1,7 +1,6 @@
 """The K best items of every user by inner product, exactly, a block of scores at a time.
 
-Few scores are looked at one by one: those that reach the user's K-th best score so far. A score and its item
-are packed into one integer, so that sorting integers puts equal scores in the order of their items.
+Few scores are looked at one by one: those that reach the user's K-th best score so far.
 
 Legend: B users, V items (row 0 is padding), D width, K ranks; of one block: U users, I items, C scores that
 may be among the best, of all its users.
@@ -17,6 +16,7 @@ import torch
 import torch.nn.functional as F
 
 from recsys.metrics.ragged import Ragged
+from recsys.retrieval.packed import LAST_ITEM, NOTHING, packed, unpacked
 from recsys.schema import InputError
 
 BLOCK_USERS, BLOCK_ITEMS = 256, 6144  # 6 MiB of scores a thread: what a cache may hold
@@ -24,7 +24,6 @@ OCTET = 8
 
 _ALL_TRUE = np.ones(OCTET, np.bool_).view(np.uint64)[0]
 _LOWEST = np.finfo(np.float32).min  # -inf alone is below it
-_MAGNITUDE = 0x7FFFFFFF  # all bits of a float32 but its sign; also the last item that can be packed
 
 
 class TopItems(NamedTuple):
@@ -60,7 +59,7 @@ def top_items(
     threads = torch.get_num_threads()
     size = max(1, min(BLOCK_USERS, -(-len(user_BD) // threads)))
     blocks = [slice(start, start + size) for start in range(0, len(user_BD), size)]
-    best_BK = np.full((len(user_BD), k), _NOTHING)
+    best_BK = np.full((len(user_BD), k), NOTHING)
 
     def answer(block: slice) -> None:
         hidden = None if seen is None else _Hidden(seen, block)
@@ -72,7 +71,7 @@ def top_items(
             list(pool.map(answer, blocks))
     finally:
         torch.set_num_threads(threads)  # also what threads begun from here on start with
-    score_BK, item_BK = _unpacked(best_BK[:, ::-1])
+    score_BK, item_BK = unpacked(best_BK[:, ::-1])
     return TopItems(torch.from_numpy(score_BK), torch.from_numpy(item_BK))
 
 
@@ -98,7 +97,7 @@ def _check(
         )
     if k < 1:
         raise InputError(f"k={k} asks for no items; set it to 1 or more")
-    assert len(item_VD) <= _MAGNITUDE, "items must be packed in 31 bits"
+    assert len(item_VD) <= LAST_ITEM, "items must be packed in 31 bits"
     if seen is None:
         return
     if seen.num_rows != len(user_BD):
@@ -136,7 +135,7 @@ def _best(
 ) -> np.ndarray:
     """int64 (U, K), packed, rising."""
     user_UD = user_UD.contiguous()
-    best_UK = np.full((len(user_UD), k), _NOTHING)
+    best_UK = np.full((len(user_UD), k), NOTHING)
     bound_U1 = np.full((len(user_UD), 1), _LOWEST)
     for start in range(0, len(item_VD), BLOCK_ITEMS):
         items = slice(start, start + BLOCK_ITEMS)
@@ -151,10 +150,10 @@ def _best(
             raise InputError(
                 "some scores are not numbers; look for nan and infinities in user_BD, item_VD and bias_V"
             )
-        found_UN = _rows(_packed(score_C, start + item_C), user_C, len(score_UI))
+        found_UN = _rows(packed(score_C, start + item_C), user_C, len(score_UI))
         best_UK = np.partition(np.concatenate([best_UK, found_UN], axis=1), -k, axis=1)[:, -k:]
         # What equals the K-th loses to it from here on: later blocks hold higher indices.
-        bound_U1 = np.nextafter(_unpacked(best_UK[:, :1])[0], np.float32(np.inf))
+        bound_U1 = np.nextafter(unpacked(best_UK[:, :1])[0], np.float32(np.inf))
     return np.sort(best_UK, axis=1)
 
 
@@ -204,24 +203,9 @@ def _reaching(bound_U1: np.ndarray, score_UI: np.ndarray) -> tuple[np.ndarray, n
 
 
 def _rows(value_C: np.ndarray, user_C: np.ndarray, num_users: int) -> np.ndarray:
-    """One row for each user, of values that are in the order of users; _NOTHING behind the last of a row."""
+    """One row for each user, of values that are in the order of users; NOTHING behind the last of a row."""
     counts_U = np.bincount(user_C, minlength=num_users)
-    value_UN = np.full((num_users, counts_U.max(initial=0)), _NOTHING)
+    value_UN = np.full((num_users, counts_U.max(initial=0)), NOTHING)
     place_C = np.arange(len(user_C)) - np.repeat(np.cumsum(counts_U) - counts_U, counts_U)
     value_UN[user_C, place_C] = value_C
     return value_UN
-
-
-def _packed(score: np.ndarray, item: np.ndarray) -> np.ndarray:
-    """int64 that sort by score, then by falling item: 32 bits and 31."""
-    bits = (score + np.float32(0)).view(np.int32)  # + 0: -0 and 0 are one score
-    return (bits ^ (bits >> 31 & _MAGNITUDE)).astype(np.int64) << 32 | (_MAGNITUDE - item)
-
-
-def _unpacked(packed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(float32 scores, int64 items)."""
-    bits = (packed >> 32).astype(np.int32)
-    return (bits ^ (bits >> 31 & _MAGNITUDE)).view(np.float32), _MAGNITUDE - (packed & 0xFFFFFFFF)
-
-
-_NOTHING = _packed(np.array([-np.inf], np.float32), np.zeros(1, np.int64))[0]

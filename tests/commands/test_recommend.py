@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 import dataclasses
 import json
@@ -319,6 +320,8 @@ def test_the_occasion_is_the_time_given_or_the_cut() -> None:
         ),
         (("bundle=tiny", "at=train"), "at=train is no split with one cut"),
         (("bundle=tiny", "top_k=ten"), "top_k must be of type int, not 'ten'"),
+        (("bundle=tiny", "approximate={num_probes:0}"), "approximate.num_probes=0 does not fit"),
+        (("bundle=tiny", "approximate={num_probes:8}"), "this model has neighbours"),
         (("bundle=tiny", "version=old"), "features/online_retail/old does not exist"),
     ],
 )
@@ -329,3 +332,35 @@ def test_what_is_wrong_is_one_line_and_nothing_is_written(
     assert complaint in done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert not (tiny_root / "refused").exists()
+
+
+@pytest.mark.parametrize("filter_seen", [False, True])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"num_candidates": 40},
+        {"kind": "plackett_luce", "num_candidates": 40, "exploration_floor": 0.1},
+        {"kind": "plackett_luce", "num_candidates": 40, "max_share": 0.1, "dial": 1.0},
+    ],
+    ids=str,
+)
+def test_recommendations_found_without_all_scores_are_the_same(
+    bundle: Bundle,
+    tables: FeatureTables,
+    changes: dict[str, Any],
+    filter_seen: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tables.metadata["filter_seen"] = filter_seen
+    bundle = dataclasses.replace(bundle, model=copy.deepcopy(bundle.model))
+    bundle.model.neighbours = None
+    policy = dataclasses.replace(POLICY, **changes)
+    parts = found(bundle, tables, policy=policy, top_k=30)
+    monkeypatch.setattr("recsys.recommendation.finds_without_scores", lambda *_: False)
+    whole = found(bundle, tables, policy=policy, top_k=30)
+    np.testing.assert_array_equal(parts.item_UK, whole.item_UK)
+    np.testing.assert_allclose(parts.score_UK, whole.score_UK, atol=1e-4)
+    np.testing.assert_array_equal(parts.slates.item_BK, whole.slates.item_BK)
+    np.testing.assert_allclose(parts.slates.propensity_BK, whole.slates.propensity_BK, rtol=1e-4)
+    assert parts.slates.candidates_hash_B == whole.slates.candidates_hash_B

@@ -75,13 +75,15 @@ def test_the_size_of_chunks_changes_no_more_than_rounding(
             np.testing.assert_allclose(one[column], other[column], rtol=1e-4)
 
 
+@pytest.mark.parametrize("num_neighbours", [0, 20])  # without: the best are found without all scores
 def test_tables_sharded_in_training_lie_on_the_ranks(
-    tiny_tables: Path, tiny_root: Path, tmp_path: Path
+    tiny_tables: Path, tiny_root: Path, tmp_path: Path, num_neighbours: int
 ) -> None:
     ranks = ("trainer=ddp", "trainer.devices=1", "model.table=sharded", "trainer.max_steps=2")
-    tiny.run("-m", "recsys", "train", "name=shared", *tiny.TRAIN_OVERRIDES, *ranks, cwd=tiny_root)
-    whole = answered(tiny_root, tmp_path / "whole", 1, "bundle=shared")
-    assert answered(tiny_root, tmp_path / "ranks", 2, "bundle=shared") == whole
+    ranks += (f"model.num_neighbours={num_neighbours}", f"name=shared{num_neighbours}")
+    tiny.run("-m", "recsys", "train", *tiny.TRAIN_OVERRIDES, *ranks, cwd=tiny_root)
+    whole = answered(tiny_root, tmp_path / "whole", 1, f"bundle=shared{num_neighbours}")
+    assert answered(tiny_root, tmp_path / "ranks", 2, f"bundle=shared{num_neighbours}") == whole
 
 
 @pytest.fixture
