@@ -87,7 +87,8 @@ def prepare(folder: Path, size: str, losses: list[str]) -> None:
 
 def measured(folder: Path, loss: str, arguments: argparse.Namespace) -> dict[str, Any]:
     """What each contender and the processor said: name -> its turns, "peak" -> FLOPs a second."""
-    entries = [BASE, *(Entry(OWN, precision) for precision in arguments.precision)]
+    others = [module for module in SHOWN if module != PLAIN]
+    entries = [BASE, *(Entry(module, precision) for module in others for precision in arguments.precision)]
     common = ["-m", "benchmarks.train_throughput", "--seconds", str(arguments.seconds)]
     common += ["--clock", arguments.clock, "--folder", str(folder), "--loss", loss]
     with ExitStack() as stack:
