@@ -17,10 +17,13 @@ from spark_jobs.settings import SparkSettings
 # 64-byte blocks in hex: the padded pseudonym key, kept out of plans, logs and the web page.
 KEY_BLOCK_PATTERN = r"(?i)(?:0x|X')?[0-9a-f]{128}'?"
 
+IN_UTC = "-Duser.timezone=UTC"  # JDBC drivers read times without a zone in Java's own
+
 ALWAYS = {
     "spark.sql.session.timeZone": "UTC",
     "spark.sql.redaction.string.regex": KEY_BLOCK_PATTERN,
     "spark.sql.sources.partitionColumnTypeInference.enabled": "false",
+    "spark.executor.extraJavaOptions": IN_UTC,
 }
 
 LOCAL = {
@@ -44,8 +47,9 @@ def start_session(wanted: SparkSettings) -> SparkSession:
     if not submitted:
         choose_java(os.environ)
         settings["spark.driver.memory"] = wanted.driver_memory
-        if wanted.java_options:
-            settings["spark.driver.extraJavaOptions"] = wanted.java_options
+        settings["spark.driver.extraJavaOptions"] = f"{IN_UTC} {wanted.java_options}".strip()
+        if wanted.jars:
+            settings["spark.jars"] = ",".join(wanted.jars)
         builder = builder.master(wanted.master)
         if wanted.master.startswith("local"):
             os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")

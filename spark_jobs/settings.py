@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
 from recsys.schema import EventType, InputError, SplitKind
 
-FORMATS = ("parquet", "csv", "json")
+FORMATS = ("parquet", "csv", "json", "jdbc")
+TYPED_FORMATS = ("parquet", "jdbc")  # their columns have types, so that text is no number
 JOBS = ("build", "erase")
 
 
 @dataclass(frozen=True, kw_only=True)
 class SourceTable:
-    """One file or folder; `options` go to Spark's reader.
+    """One file, folder or database table (`path` is its JDBC URL); `options` go to Spark's reader.
 
     `computed`: columns to add, as Spark SQL. `keys`: the columns a second file is joined by.
     """
@@ -29,6 +31,20 @@ class SourceTable:
         if self.format not in FORMATS:
             raise InputError(
                 f"format {self.format!r} of {self.path} is not known; use one of {', '.join(FORMATS)}"
+            )
+        if (self.format == "jdbc") != self.path.startswith("jdbc:"):
+            raise InputError("a path that begins with jdbc: and format: jdbc belong together; give both")
+        if self.format == "jdbc":
+            self._check_no_credentials()
+
+    def _check_no_credentials(self) -> None:
+        """A YAML is copied into logs and runs, so that none may stand in it."""
+        in_options = {name.lower() for name in self.options} & {"user", "password"}
+        in_url = "@" in self.path or re.search(r"[?&;](user|password)=", self.path, re.IGNORECASE)
+        if in_options or in_url:
+            raise InputError(
+                "a database's user and password must not stand in the data set's YAML; set RECSYS_JDBC_USER"
+                " and RECSYS_JDBC_PASSWORD or RECSYS_JDBC_PASSWORD_FILE"
             )
 
 
@@ -200,6 +216,7 @@ class SparkSettings:
     shuffle_partitions: int | None = None
     checkpoint_dir: str | None = None
     java_options: str = ""
+    jars: list[str] = field(default_factory=list)
     conf: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -20,6 +20,8 @@ from pyspark.sql import types as T
 
 from recsys.schema import InputError
 from spark_jobs.expressions import find_column
+from spark_jobs.faults import UNREADABLE, root_cause
+from spark_jobs.jdbc import explain_jdbc, load_jdbc
 from spark_jobs.settings import Dataset, SourceTable
 
 HASHED_BYTES_LIMIT = 20 * 2**30
@@ -49,6 +51,8 @@ def _parts(spark: SparkSession, source: SourceTable) -> dict[str, DataFrame]:
 
     Spark takes one file's header for all and reads the others by position, so each header is read on its own.
     """
+    if source.format == "jdbc":
+        return {source.path: load_jdbc(spark, source)}
     options = {key.lower(): str(value) for key, value in source.options.items()}
     by_header = source.format == "csv" and options.get("header", "").lower() == "true"
     if by_header and not is_local(source.path):
@@ -129,10 +133,22 @@ def _with_computed(frame: DataFrame, source: SourceTable) -> DataFrame:
 def explain(error: Exception, source: SourceTable) -> str:
     """One sentence for what Spark says about an unreadable file."""
     text = str(error)
+    if source.format == "jdbc":
+        return explain_jdbc(error, source)
     if "PATH_NOT_FOUND" in text:
         return f"{source.path} does not exist; mend the path in the data set's YAML"
     if "UNABLE_TO_INFER_SCHEMA" in text:
         return f"{source.path} is an empty table; give one with rows"
+    scheme = urlsplit(source.path).scheme
+    if "No FileSystem for scheme" in text or ("ClassNotFoundException" in text and "hadoop.fs" in text):
+        return (
+            f"{source.path}: Spark knows no file system for {scheme}://; name its package in"
+            " +spark.conf={spark.jars.packages:...} or its jar in spark.jars"
+        )
+    if not is_local(source.path) and not any(sign in text for sign in UNREADABLE):
+        return (
+            f"{source.path} cannot be read ({root_cause(error)}); see that it is there and open to this job"
+        )
     return (
         f"{source.path} cannot be read as {source.format}; it is corrupt or of another format: write it anew"
     )
@@ -160,7 +176,8 @@ def read_events(spark: SparkSession, dataset: Dataset) -> DataFrame:
 
 
 def fingerprints(dataset: Dataset, *, feedback: Iterable[SourceTable | None] = ()) -> list[dict[str, Any]]:
-    """Path, bytes and sha256 of every local file read, raw or handed back (null for remote or huge ones)."""
+    """Path, bytes and sha256 of every local file read, raw or handed back (null for remote or huge ones; a
+    database's has its table)."""
     tables = [dataset.events, dataset.join, *feedback]
     tables += [table.source for table in (dataset.items, dataset.users) if table is not None]
     found: list[dict[str, Any]] = []
@@ -168,7 +185,8 @@ def fingerprints(dataset: Dataset, *, feedback: Iterable[SourceTable | None] = (
         if table is None:
             continue
         if not is_local(table.path):
-            found.append({"path": table.path, "bytes": None, "sha256": None})
+            named = {"table": table.options.get("dbtable")} if table.format == "jdbc" else {}
+            found.append({"path": table.path, **named, "bytes": None, "sha256": None})
         for file in local_files(table.path) if is_local(table.path) else []:
             size = file.stat().st_size
             digest = _sha256(file) if size <= HASHED_BYTES_LIMIT else None
@@ -178,7 +196,7 @@ def fingerprints(dataset: Dataset, *, feedback: Iterable[SourceTable | None] = (
 
 def is_local(path: str) -> bool:
     """Whether this machine's own file system holds it."""
-    return "://" not in path or path.startswith("file://")
+    return not path.startswith("jdbc:") and ("://" not in path or path.startswith("file://"))
 
 
 def local_files(path: str) -> list[Path]:

@@ -9,7 +9,7 @@ from pyspark.sql import functions as F
 from recsys.schema import EventType
 from spark_jobs.columns import Event
 from spark_jobs.expressions import is_no_number, number_column, seconds_column, text_column
-from spark_jobs.settings import Dataset
+from spark_jobs.settings import TYPED_FORMATS, Dataset
 
 ONE_PIECE = 1.0
 UNREADABLE_JOINT = ","
@@ -21,7 +21,7 @@ def normalise(raw: DataFrame, dataset: Dataset) -> DataFrame:
     Returns carry positive quantity, price and value here. InputError for a missing column or a wrong type.
     """
     named, path = dataset.columns, dataset.events.path
-    loose = dataset.events.format != "parquet"
+    loose = dataset.events.format not in TYPED_FORMATS
 
     def text(name: str, expression: str | None) -> SparkColumn:
         if expression is None:
