@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from pyspark import SparkConf, SparkContext
 from pyspark.sql import DataFrame, SparkSession
 
 from recsys.schema import InputError
@@ -18,12 +19,12 @@ from spark_jobs.settings import SparkSettings
 KEY_BLOCK_PATTERN = r"(?i)(?:0x|X')?[0-9a-f]{128}'?"
 
 IN_UTC = "-Duser.timezone=UTC"  # JDBC drivers read times without a zone in Java's own
+EXECUTOR_OPTIONS = "spark.executor.extraJavaOptions"
 
 ALWAYS = {
     "spark.sql.session.timeZone": "UTC",
     "spark.sql.redaction.string.regex": KEY_BLOCK_PATTERN,
     "spark.sql.sources.partitionColumnTypeInference.enabled": "false",
-    "spark.executor.extraJavaOptions": IN_UTC,
 }
 
 LOCAL = {
@@ -43,7 +44,7 @@ def start_session(wanted: SparkSettings) -> SparkSession:
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     submitted = "PYSPARK_GATEWAY_PORT" in os.environ
     builder = SparkSession.builder.appName("recsys-features")
-    settings = dict(ALWAYS)
+    settings = ALWAYS | {EXECUTOR_OPTIONS: _executor_options(wanted, submitted=submitted)}
     if not submitted:
         choose_java(os.environ)
         settings["spark.driver.memory"] = wanted.driver_memory
@@ -57,7 +58,8 @@ def start_session(wanted: SparkSettings) -> SparkSession:
     if wanted.shuffle_partitions:
         settings["spark.sql.shuffle.partitions"] = str(wanted.shuffle_partitions)
         settings["spark.default.parallelism"] = str(wanted.shuffle_partitions)
-    for key, value in (settings | {name: str(value) for name, value in wanted.conf.items()}).items():
+    others = {name: str(value) for name, value in wanted.conf.items() if name != EXECUTOR_OPTIONS}
+    for key, value in (settings | others).items():
         builder = builder.config(key, value)
     with _quiet_java():
         session = builder.getOrCreate()
@@ -65,6 +67,15 @@ def start_session(wanted: SparkSettings) -> SparkSession:
     if wanted.checkpoint_dir:
         session.sparkContext.setCheckpointDir(wanted.checkpoint_dir)
     return session
+
+
+def _executor_options(wanted: SparkSettings, *, submitted: bool) -> str:
+    """Those of the settings or of spark-submit, and UTC."""
+    given = ""
+    if submitted:
+        SparkContext._ensure_initialized()  # else what spark-submit was told is not known yet
+        given = SparkConf().get(EXECUTOR_OPTIONS, "") or ""
+    return f"{IN_UTC} {wanted.conf.get(EXECUTOR_OPTIONS, given)}".strip()
 
 
 @contextmanager
