@@ -88,6 +88,17 @@ def write_table(frame: DataFrame, folder: Path, name: str) -> None:
     frame.write.mode("errorifexists").parquet(uri(folder / name))
 
 
+def keep_files(before: Path, folder: Path) -> None:
+    """The Parquet files of a table of an earlier version beside those in `folder`, as links where it can be:
+    nothing changes a file in place, so that two versions may share it.
+    """
+    for file in sorted(before.glob("*.parquet")):
+        try:
+            os.link(file, folder / file.name)
+        except OSError:
+            shutil.copy2(file, folder / file.name)
+
+
 def write_document(content: dict[str, Any], folder: Path, name: str) -> None:
     text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
     (folder / name).write_text(text + "\n", encoding="utf-8")

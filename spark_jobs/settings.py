@@ -12,6 +12,7 @@ from recsys.schema import EventType, InputError, SplitKind
 FORMATS = ("parquet", "csv", "json", "jdbc")
 TYPED_FORMATS = ("parquet", "jdbc")  # their columns have types, so that text is no number
 JOBS = ("build", "erase")
+MODES = ("full", "incremental")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -236,6 +237,7 @@ class JobSettings:
     outputs_dir: str = "outputs"
     cache_dir: str = "outputs/cache"
     job: str = "build"
+    mode: str = "full"
     users_file: str | None = None  # of job=erase
     erase_raw: bool = False
     window_events: int = 1024
@@ -248,5 +250,7 @@ class JobSettings:
             raise InputError("window_events must be at least 1")
         if self.job not in JOBS:
             raise InputError(f"job={self.job} is not known; use one of {', '.join(JOBS)}")
+        if self.mode not in MODES:
+            raise InputError(f"mode={self.mode} is not known; use one of {', '.join(MODES)}")
         if self.job != "erase" and (self.users_file or self.erase_raw):
             raise InputError("users_file and erase_raw belong to job=erase; add it or leave them out")

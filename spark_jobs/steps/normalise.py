@@ -15,8 +15,9 @@ ONE_PIECE = 1.0
 UNREADABLE_JOINT = ","
 
 
-def normalise(raw: DataFrame, dataset: Dataset) -> DataFrame:
-    """Canonical columns: `Event.BARE` with the raw user id, `unreadable`, one `profile__` per profile fact.
+def normalise(raw: DataFrame, dataset: Dataset, *, batch: SparkColumn | None = None) -> DataFrame:
+    """Canonical columns: `Event.BARE` with the raw user id, `unreadable`, `batch` (1 where none is given) and
+    one `profile__` per profile fact.
 
     Returns carry positive quantity, price and value here. InputError for a missing column or a wrong type.
     """
@@ -52,6 +53,7 @@ def normalise(raw: DataFrame, dataset: Dataset) -> DataFrame:
         number("value", named.value).alias(Event.VALUE),
         text("text", named.text).alias(Event.TEXT),
         F.nullif(F.concat_ws(UNREADABLE_JOINT, *unreadable), F.lit("")).alias(Event.UNREADABLE),
+        (F.lit(1) if batch is None else batch).cast("int").alias(Event.BATCH),
         *[
             text(f"profile.{name}", expression).alias(Event.PROFILE + name)
             for name, expression in named.profile.items()
