@@ -29,6 +29,7 @@ from spark_jobs.publish import SUCCESS, TABLES, read_document, uri, write_docume
 from spark_jobs.quality import FAILED_PAGE
 from spark_jobs.raw_files import check_raw, erase_raw, filter_csv, filter_parquet
 from spark_jobs.settings import Dataset, JobSettings, SourceTable
+from spark_jobs.sizes import table_sizes
 from spark_jobs.sources import local_files
 
 RAW, RECOMMENDATIONS = "raw files", "recommendations"
@@ -169,6 +170,7 @@ def _erase_version(
         for name in TABLES:
             metadata["row_counts"][name] -= counts[name]
         metadata["row_counts"]["erased_users"] = num_erased
+        metadata["tables"] = table_sizes(building, TABLES)
         metadata["split"]["hash"] = examples_hash(spark.read.parquet(uri(building / Table.EXAMPLES)))
         write_document(metadata, building, Table.METADATA)
     done.rows.update({f"tables/{name}": rows for name, rows in counts.items()})

@@ -47,6 +47,8 @@ from spark_jobs.publish import (
 )
 from spark_jobs.quality import judged, quality_page
 from spark_jobs.settings import Dataset, JobSettings, SourceTable
+from spark_jobs.shards import SORTED_BY, equal_shards
+from spark_jobs.sizes import table_sizes
 from spark_jobs.sources import fingerprints, local_files, read_table
 from spark_jobs.steps.clean import Reason
 from spark_jobs.steps.pseudonymise import without_erased
@@ -124,14 +126,18 @@ def _build(settings: JobSettings, spark: SparkSession, stages: Stages) -> Path:
             responses = impressions_with_responses(shown, told, spark=spark)
             frames = {Table.QUARANTINE: quarantine, **_frames(tables), Table.IMPRESSIONS: responses}
             frames[Table.SEALED] = _sealed_of_known(sealed_table, tables, spark)
-            for name in TABLES:
-                write_table(frames[name], folder, name)
             if settings.mode == "incremental":
-                write_table(rows.lines if taken.stored is None else rows.fresh, folder, Table.LINES)
-                if taken.stored is not None:
-                    keep_files(taken.stored / Table.LINES, folder / Table.LINES)
+                frames[Table.LINES] = rows.lines if taken.stored is None else rows.fresh
+            for name, frame in frames.items():
+                if name in SORTED_BY:
+                    frame = equal_shards(frame, rows=settings.output.rows_per_file, order=SORTED_BY[name])
+                write_table(frame, folder, name, row_group_mb=settings.output.row_group_mb)
+            if taken.stored is not None:
+                keep_files(taken.stored / Table.LINES, folder / Table.LINES)
         with stages("publishing"):
+            sizes = table_sizes(folder, TABLES)
             counts = row_counts(rows, told, folder, spark) | {"erased_users": len(erased)}
+            counts |= {name: about["rows"] for name, about in sizes.items()}
             now = datetime.now(tz=UTC)
             ledger = replace(taken.ledger, is_based=is_based, counts=rows.input_counts)
             hashed = {path: _without_kind(entry) for (_, path), entry in ledger.inputs().items()}
@@ -148,6 +154,7 @@ def _build(settings: JobSettings, spark: SparkSession, stages: Stages) -> Path:
                 ties=rows.ties,
                 split_hash=examples_hash(spark.read.parquet(uri(folder / Table.EXAMPLES))),
                 sources=sources,
+                sizes=sizes,
                 **highest_indices(indexed, previous[1] if previous else None),
             )
             quality = gate.report(checks, rows.quarantined, counts)

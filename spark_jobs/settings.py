@@ -226,6 +226,18 @@ class SparkSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class OutputSettings:
+    """Files of the tables. A reader that streams keeps a row group of each file it reads in memory."""
+
+    rows_per_file: int = 250_000
+    row_group_mb: float = 16.0
+
+    def __post_init__(self) -> None:
+        if self.rows_per_file < 1 or self.row_group_mb <= 0:
+            raise InputError("output: rows_per_file and row_group_mb must be more than 0")
+
+
+@dataclass(frozen=True, kw_only=True)
 class JobSettings:
     """Everything one run needs."""
 
@@ -243,6 +255,7 @@ class JobSettings:
     window_events: int = 1024
     rotate_key: bool = False  # go on under another pseudonym key: every user begins anew
     allow_demo_key: bool = False  # also where the data set is not declared public
+    output: OutputSettings = field(default_factory=OutputSettings)
     spark: SparkSettings = field(default_factory=SparkSettings)
 
     def __post_init__(self) -> None:
