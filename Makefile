@@ -4,7 +4,7 @@ PY := .venv/bin/python
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup format lint types contracts test test-slow test-tables test-distributed setup-slurm setup-torchrec demo bench lock clean
+.PHONY: help setup format lint types contracts test test-slow test-tables test-distributed setup-slurm setup-mariadb setup-torchrec demo bench lock clean
 
 help:  ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,13 +40,18 @@ test: $(STAMP)  ## the fast tests
 test-slow: $(STAMP)  ## servers, kills, long runs; no such test (pytest's code 5) is no failure
 	$(PY) -m pytest -m slow || { code=$$?; [ $$code -eq 5 ] || exit $$code; }
 
-test-tables: $(STAMP)  ## of those, the ones of the Spark job: kills, runs at once, the command itself
+test-tables: $(STAMP)  ## of those, the ones of the Spark job: kills, runs at once, the command itself, MariaDB
 	$(PY) -m pytest -m slow tests/spark_jobs
 
 setup-slurm:  ## Debian's Slurm and munge, for test-distributed
 	@command -v apt-get >/dev/null || { echo "error: no apt-get here; install slurmctld, slurmd, the Slurm client and munge" >&2; exit 1; }
 	apt-get update -qq
 	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends slurmctld slurmd slurm-client munge
+
+setup-mariadb:  ## Debian's MariaDB server and its Java driver, for test-tables
+	@command -v apt-get >/dev/null || { echo "error: no apt-get here; install mariadb-server and libmariadb-java" >&2; exit 1; }
+	apt-get update -qq
+	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends mariadb-server libmariadb-java
 
 # torchrec's own pins would put back torchmetrics; each release goes with one of torch (1.8 with 2.13)
 setup-torchrec: $(STAMP)  ## TorchRec and FBGEMM for the CPU, for model.table=torchrec and its tests

@@ -43,6 +43,8 @@ class Table:
     EXAMPLES = "examples"
     VALUE_TARGETS = "value_targets"
     IMPRESSIONS = "impressions"  # what was shown, as handed back, and what came of it
+    LEDGER = "ledger.json"  # which input came in with which batch
+    LINES = "lines"  # of mode=incremental: the clean lines of all batches, so that none is read twice
     SEALED = "sealed"  # columns of the user table that only those with the key can read
 
     LATEST = "latest"  # symlink beside the versions, switched by rename

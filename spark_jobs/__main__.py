@@ -21,6 +21,7 @@ def main(cfg: Any) -> None:
     from spark_jobs.erase import erase, read_people
     from spark_jobs.job import build, checked_key
     from spark_jobs.session import start_session
+    from spark_jobs.sizes import shown_sizes
 
     started = time.monotonic()
     checked_key(settings)
@@ -33,11 +34,12 @@ def main(cfg: Any) -> None:
         version = build(settings, spark, show_progress=True)
     finally:
         spark.stop()
-    counts = json.loads((version / Table.METADATA).read_text(encoding="utf-8"))["row_counts"]
+    metadata = json.loads((version / Table.METADATA).read_text(encoding="utf-8"))
+    counts = metadata["row_counts"]
     print(
         f"{version}: {counts['rows_in']:,} rows in, {counts['rows_kept']:,} kept,"
         f" {counts['quarantined']:,} quarantined, {counts['duplicates']:,} duplicates"
-        f" ({time.monotonic() - started:.0f} s)"
+        f" ({time.monotonic() - started:.0f} s)\n{shown_sizes(metadata['tables'])}"
     )
 
 

@@ -22,6 +22,7 @@ class Event:
     PROFILE = "profile__"  # prefix of one string column per profile fact
 
     UNREADABLE = "unreadable"  # names of the numbers that hold other text; null = none; gone after flagging
+    BATCH = "batch"  # int32, number of the ingestion batch it came with, from 1
     REASON = Column.REASON  # why a row is not kept; null = kept
     EVENT_ID = "event_id"  # int64, names a row within one run
     RETURNED_AT = Column.RETURNED_AT

@@ -1,4 +1,4 @@
-"""Rows of a run: what came in, where each went, what the tables hold."""
+"""Rows of a run: what came in and where each went."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from pyspark.sql import functions as F
 
 from recsys.schema import Outcome, Response, Table
 from spark_jobs.progress import say
-from spark_jobs.publish import TABLES, uri
+from spark_jobs.publish import uri
 from spark_jobs.steps.sort import Sorted
 
 
 def row_counts(rows: Sorted, told: DataFrame | None, folder: Path, spark: SparkSession) -> dict[str, int]:
-    counts = {
+    return {
         "rows_in": int(rows.measured["rows_in"]),
         "rows_kept": int(rows.measured["rows_kept"]),
         "quarantined": sum(rows.quarantined.values()),
@@ -22,7 +22,6 @@ def row_counts(rows: Sorted, told: DataFrame | None, folder: Path, spark: SparkS
         "outcomes_in_log": int(rows.measured["outcomes_in_log"]),
         **_outcome_counts(told, spark.read.parquet(uri(folder / Table.IMPRESSIONS))),
     }
-    return counts | {name: spark.read.parquet(uri(folder / name)).count() for name in TABLES}
 
 
 def _outcome_counts(told: DataFrame | None, responses: DataFrame) -> dict[str, int]:

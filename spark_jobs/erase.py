@@ -23,11 +23,13 @@ from recsys.pseudonym import pseudonym
 from recsys.schema import Column, FeedbackTable, InputError, Recommendation, Table
 from recsys.tombstones import add_audit_line, add_tombstones, checked_audit, erased_keys
 from spark_jobs.job import checked_key
+from spark_jobs.ledger import rebase
 from spark_jobs.metadata import examples_hash
 from spark_jobs.publish import SUCCESS, TABLES, read_document, uri, write_document
 from spark_jobs.quality import FAILED_PAGE
 from spark_jobs.raw_files import check_raw, erase_raw, filter_csv, filter_parquet
 from spark_jobs.settings import Dataset, JobSettings, SourceTable
+from spark_jobs.sizes import table_sizes
 from spark_jobs.sources import local_files
 
 RAW, RECOMMENDATIONS = "raw files", "recommendations"
@@ -104,14 +106,20 @@ def erase(settings: JobSettings, people: frozenset[str], spark: SparkSession) ->
                 done.bundles += _trained_on(folder.name, Path(settings.models_dir) / settings.dataset.name)
     done.num_known = len(known)
     (root / FAILED_PAGE).unlink(missing_ok=True)
+    rewritten = []
     for log in (FeedbackTable.IMPRESSIONS, FeedbackTable.OUTCOMES):
         for file in sorted((Path(settings.feedback_dir) / settings.dataset.name / log).glob("*.parquet")):
             done.rows[f"feedback/{log}"] += _erase_keys(file, user_keys)
+            rewritten.append(file)
     for file in sorted(Path(settings.outputs_dir, settings.dataset.name).glob("*/recommendations/*")):
         done.rows[RECOMMENDATIONS] += _erase_keys(file, user_keys)
     for source, column in sources:
         for file in local_files(source.path) if settings.erase_raw else ():
             done.rows[RAW] += erase_raw(file, source, column, people)
+            rewritten.append(file)
+    for path in root.glob(f"[!.]*/{Table.LEDGER}"):
+        if not path.parent.is_symlink():
+            rebase(path.parent, rewritten)
     done.left = [] if settings.erase_raw else sorted({source.path for source, _ in sources})
     add_audit_line(
         root,
@@ -146,7 +154,7 @@ def _erase_version(
         for path in sorted(folder.iterdir()):
             if path.name == Table.QUALITY_PAGE:
                 continue  # its examples may be of them; the next run makes a new one
-            if path.name not in TABLES:
+            if path.name not in (*TABLES, Table.LINES):
                 (shutil.copytree if path.is_dir() else shutil.copy2)(path, building / path.name)
                 continue
             (building / path.name).mkdir()
@@ -159,9 +167,10 @@ def _erase_version(
         if not counts.total():
             return set()
         metadata = read_document(building, Table.METADATA)
-        for name, rows in counts.items():
-            metadata["row_counts"][name] -= rows
+        for name in TABLES:
+            metadata["row_counts"][name] -= counts[name]
         metadata["row_counts"]["erased_users"] = num_erased
+        metadata["tables"] = table_sizes(building, TABLES)
         metadata["split"]["hash"] = examples_hash(spark.read.parquet(uri(building / Table.EXAMPLES)))
         write_document(metadata, building, Table.METADATA)
     done.rows.update({f"tables/{name}": rows for name, rows in counts.items()})

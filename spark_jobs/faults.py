@@ -29,6 +29,11 @@ def explained(error: Exception, settings: JobSettings) -> Exception | None:
             f"a raw file of data set {settings.dataset.name} ({settings.dataset.events.path}) is corrupt;"
             " write it anew"
         )
+    if "java.sql." in text:
+        return InputError(
+            f"a database of data set {settings.dataset.name} failed while it was read ({root_cause(error)});"
+            " see that it runs and that no limit of its own ends long queries, then run this again"
+        )
     if "OutOfMemoryError" in text or "Java heap space" in text:
         return InputError(
             f"Spark ran out of memory at spark.driver_memory={settings.spark.driver_memory}; raise it"
@@ -40,3 +45,13 @@ def explained(error: Exception, settings: JobSettings) -> Exception | None:
             " use try_cast or try_divide in its YAML, so that such rows go to the quarantine"
         )
     return None
+
+
+def root_cause(error: Exception) -> str:
+    """The first line of what went wrong at the bottom of Java's chain of causes, without its full stop."""
+    java = getattr(error, "_origin", None) or getattr(error, "java_exception", None)
+    told = str(error)
+    while java is not None:
+        told = java.getMessage() or told
+        java = java.getCause()
+    return told.strip().splitlines()[0].rstrip(".")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,14 @@ from spark_jobs.feedback import is_outcome
 from spark_jobs.steps.clean import Reason
 from spark_jobs.steps.normalise import UNREADABLE_JOINT
 
+OF_ALL_INPUT = (
+    "min_user_share",
+    "min_item_share",
+    "min_timestamp_share",
+    "max_duplicate_share",
+    "max_quarantined_share",
+)
+REPEATED = "repeated"  # among counts of input: clean rows that were handed in before
 DEFAULT = "default"  # in max_share_by_reason: every reason not named
 
 
@@ -134,6 +142,18 @@ def judge(
         if bound is not None:
             checks.append(_check(f"max_share_by_reason.{reason}", quarantined[reason] / rows_in, bound))
     return checks
+
+
+def judge_appended(
+    measured: Mapping[str, float], quarantined: Mapping[str, int], thresholds: Thresholds
+) -> list[Check]:
+    """The shares once more, of the newest input only: a bad day must not hide among many good ones."""
+    shares = {name: getattr(thresholds, name) for name in OF_ALL_INPUT}
+    bounds = Thresholds(**shares, max_share_by_reason=thresholds.max_share_by_reason)
+    known = {"rows_kept": measured["rows_clean"], "num_users": 0, "num_items": 0, "with_text": 0}
+    of_it = {**measured, **known, "duplicates": measured[REPEATED], "outcomes_in_log": 0}
+    checks = judge(of_it, quarantined, bounds, has_time=False)
+    return [replace(check, name=f"appended.{check.name}") for check in checks]
 
 
 def raise_on_failure(

@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,20 +17,20 @@ from pyspark.sql import DataFrame, SparkSession
 
 from recsys.pseudonym import Key, load_key
 from recsys.schema import FeedbackTable, InputError, SplitKind, Table
-from recsys.sealed import load_aes_key
 from recsys.tombstones import erased_keys
 from spark_jobs import gate
-from spark_jobs.attributes import item_attributes, user_attributes
 from spark_jobs.columns import Event
 from spark_jobs.counts import row_counts
 from spark_jobs.drift import profile
 from spark_jobs.faults import explained
 from spark_jobs.features.cuts import Cuts, find_cuts
-from spark_jobs.features.indices import index_events
 from spark_jobs.features.tables import FeatureTables, build_tables
-from spark_jobs.feedback import impressions_with_responses, outcomes_as_events
+from spark_jobs.feedback import impressions_with_responses
+from spark_jobs.ingest import attributes, earlier_batches, ingest
 from spark_jobs.keys import check_key
+from spark_jobs.ledger import plan
 from spark_jobs.metadata import describe, examples_hash, vocabularies
+from spark_jobs.numbering import indexed_events
 from spark_jobs.observation import check_gaps, seen_days
 from spark_jobs.previous import highest_indices, prior_fit, prior_indices, profile_of
 from spark_jobs.progress import Stages, say
@@ -37,6 +38,7 @@ from spark_jobs.publish import (
     TABLES,
     alone,
     building,
+    keep_files,
     latest_version,
     publish,
     uri,
@@ -45,11 +47,12 @@ from spark_jobs.publish import (
 )
 from spark_jobs.quality import judged, quality_page
 from spark_jobs.settings import Dataset, JobSettings, SourceTable
-from spark_jobs.sources import fingerprints, local_files, read_events, read_table
-from spark_jobs.steps.clean import Reason, flag
-from spark_jobs.steps.normalise import normalise
-from spark_jobs.steps.pseudonymise import pseudonymise, without_erased
-from spark_jobs.steps.sensitive import SEALED_SCHEMA, check_declared, guarded, sealed
+from spark_jobs.shards import SORTED_BY, equal_shards
+from spark_jobs.sizes import table_sizes
+from spark_jobs.sources import fingerprints, local_files, read_table
+from spark_jobs.steps.clean import Reason
+from spark_jobs.steps.pseudonymise import without_erased
+from spark_jobs.steps.sensitive import SEALED_SCHEMA
 from spark_jobs.steps.sort import Sorted, sort_out
 
 NUM_STAGES = 6
@@ -85,33 +88,25 @@ def _build(settings: JobSettings, spark: SparkSession, stages: Stages) -> Path:
     impressions = _handed_back(settings, FeedbackTable.IMPRESSIONS)
     _note_missing_targets(dataset)
     with stages("reading"):
-        events = read_events(spark, dataset)
-        item_table, user_table, sealed_table = _attributes(settings, spark, key, events)
-        raw = _spread(guarded(events, dataset.sensitive, path=dataset.events.path))
-        lines = pseudonymise(normalise(raw, dataset), key)
+        taken = plan(settings, previous, outcomes, key_version=key.version, now=int(time.time()))
+        item_table, user_table, sealed_table = attributes(spark, dataset, key)
+        flagged = ingest(spark, dataset, taken, outcomes=outcomes, key=key, erased=erased).cache()
         told = without_erased(read_table(spark, outcomes), erased) if outcomes else None
-        if told is not None:
-            lines = lines.unionByName(outcomes_as_events(told, like=lines.columns))
-        lines = without_erased(lines, erased)
-        flagged = flag(lines, dataset, now=int(time.time())).cache()
         raw_counts = gate.measure_raw(flagged)
-        if raw_counts["rows_in"] == raw_counts["outcomes_in"]:
+        if taken.stored is None and raw_counts["rows_in"] == raw_counts["outcomes_in"]:
             raise InputError(f"{dataset.events.path} is an empty table; give one with rows")
     with stages("cleaning"):
-        rows = sort_out(flagged.drop(Event.UNREADABLE), dataset, raw_counts)
+        earlier = earlier_batches(spark, taken)
+        rows = sort_out(
+            flagged.drop(Event.UNREADABLE), dataset, raw_counts, earlier=earlier, newest=taken.newest
+        )
         has_unreadable = Reason.UNREADABLE_NUMBER in rows.quarantined
         unreadable = gate.unreadable_columns(flagged) if has_unreadable else []
         looks = profile(rows.kept, before=profile_of(previous))
         checks = judged(rows, looks, settings, unreadable=unreadable)
     with stages("indexing"):
         cuts = _cuts(settings, rows)
-        indexed = index_events(
-            rows.kept,
-            prior=prior_indices(spark, previous),
-            event_types=dataset.event_type_index,
-            ties=rows.ties,
-            last_timestamp=int(rows.measured["last_timestamp"]),
-        )
+        indexed, is_based = indexed_events(dataset, rows, taken, prior_indices(spark, previous))
     with stages("features"):
         tables = build_tables(
             indexed,
@@ -131,12 +126,22 @@ def _build(settings: JobSettings, spark: SparkSession, stages: Stages) -> Path:
             responses = impressions_with_responses(shown, told, spark=spark)
             frames = {Table.QUARANTINE: quarantine, **_frames(tables), Table.IMPRESSIONS: responses}
             frames[Table.SEALED] = _sealed_of_known(sealed_table, tables, spark)
-            for name in TABLES:
-                write_table(frames[name], folder, name)
+            if settings.mode == "incremental":
+                frames[Table.LINES] = rows.lines if taken.stored is None else rows.fresh
+            for name, frame in frames.items():
+                if name in SORTED_BY:
+                    frame = equal_shards(frame, rows=settings.output.rows_per_file, order=SORTED_BY[name])
+                write_table(frame, folder, name, row_group_mb=settings.output.row_group_mb)
+            if taken.stored is not None:
+                keep_files(taken.stored / Table.LINES, folder / Table.LINES)
         with stages("publishing"):
+            sizes = table_sizes(folder, TABLES)
             counts = row_counts(rows, told, folder, spark) | {"erased_users": len(erased)}
+            counts |= {name: about["rows"] for name, about in sizes.items()}
             now = datetime.now(tz=UTC)
-            sources = fingerprints(dataset, feedback=(outcomes, impressions))
+            ledger = replace(taken.ledger, is_based=is_based, counts=rows.input_counts)
+            hashed = {path: _without_kind(entry) for (_, path), entry in ledger.inputs().items()}
+            sources = fingerprints(dataset, feedback=(outcomes, impressions), known=hashed)
             metadata = describe(
                 settings,
                 tables=tables,
@@ -149,6 +154,7 @@ def _build(settings: JobSettings, spark: SparkSession, stages: Stages) -> Path:
                 ties=rows.ties,
                 split_hash=examples_hash(spark.read.parquet(uri(folder / Table.EXAMPLES))),
                 sources=sources,
+                sizes=sizes,
                 **highest_indices(indexed, previous[1] if previous else None),
             )
             quality = gate.report(checks, rows.quarantined, counts)
@@ -157,6 +163,7 @@ def _build(settings: JobSettings, spark: SparkSession, stages: Stages) -> Path:
                 (Table.VOCABULARIES, vocabularies(tables)),
                 (Table.QUALITY, quality),
                 (Table.PROFILE, looks),
+                (Table.LEDGER, dataclasses.asdict(ledger)),
             ):
                 write_document(content, folder, name)
             shown_as = quality_page(rows, quality, looks, settings, title="quality of the data")
@@ -181,10 +188,8 @@ def checked_key(settings: JobSettings) -> Key:
     return key
 
 
-def _spread(raw: DataFrame) -> DataFrame:
-    """A file of one row group would keep one core busy: give every core a part."""
-    cores = raw.sparkSession.sparkContext.defaultParallelism
-    return raw.repartition(cores) if raw.rdd.getNumPartitions() < cores else raw
+def _without_kind(entry: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in entry.items() if name != "kind"}
 
 
 def _note_missing_targets(dataset: Dataset) -> None:
@@ -199,25 +204,6 @@ def _handed_back(settings: JobSettings, log: str) -> SourceTable | None:
     """A log of what was handed back; None where there is nothing yet."""
     folder = Path(settings.feedback_dir) / settings.dataset.name / log
     return SourceTable(path=str(folder)) if any(folder.glob("*.parquet")) else None
-
-
-def _attributes(
-    settings: JobSettings, spark: SparkSession, key: Key, events: DataFrame
-) -> tuple[DataFrame | None, DataFrame | None, DataFrame | None]:
-    """What the item and the user table tell, and the values of the latter that are sealed."""
-    dataset = settings.dataset
-    items, users, sensitive = dataset.items, dataset.users, dataset.sensitive
-    raw_items = read_table(spark, items.source) if items else None
-    raw_users = read_table(spark, users.source) if users else None
-    check_declared(sensitive, [frame for frame in (events, raw_items, raw_users) if frame is not None])
-    item_table = user_table = sealed_table = None
-    if items and raw_items is not None:
-        item_table = item_attributes(guarded(raw_items, sensitive, path=items.source.path), items)
-    if users and raw_users is not None:
-        user_table = user_attributes(guarded(raw_users, sensitive, path=users.source.path), users, key)
-        if sensitive.encrypt:
-            sealed_table = sealed(raw_users, users, dataset, secret=key.secret, key=load_aes_key())
-    return item_table, user_table, sealed_table
 
 
 def _sealed_of_known(table: DataFrame | None, tables: FeatureTables, spark: SparkSession) -> DataFrame:

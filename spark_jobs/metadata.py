@@ -39,6 +39,7 @@ def describe(
     num_items: int,
     num_users: int,
     sources: list[dict[str, Any]],
+    sizes: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, Any]:
     """A plain mapping, ready for JSON."""
     dataset, encoding = settings.dataset, tables.encoding
@@ -66,6 +67,7 @@ def describe(
         "scalers": {LOG_PRICE: price_scaler} if encoding.has_price else {},
         "date_range": [int(measured["first_timestamp"]), int(measured["last_timestamp"])],
         "row_counts": dict(counts),
+        "tables": dict(sizes),
         "split": _split(settings, cuts, split_hash),
         "tie_key": list(ties),
         "pseudonym": {"key_version": key.version, "demo": key.is_demo},

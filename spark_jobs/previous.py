@@ -33,6 +33,21 @@ def prior_indices(spark: SparkSession, previous: tuple[Path, dict[str, Any]] | N
     )
 
 
+def same_indices(indexed: Indexed, prior: Prior) -> bool:
+    """Whether every id that the last version knew has the index that it had there."""
+    for now, before, name, column in (
+        (indexed.users, prior.users, Column.USER_KEY, Column.USER_INDEX),
+        (indexed.items, prior.items, Column.ITEM_ID, Column.ITEM_INDEX),
+    ):
+        if before is None:
+            continue
+        known = before.select(name, F.col(column).alias("before"))
+        both = known.join(now.select(name, column), on=name, how="left")
+        if not both.where(~F.col(column).eqNullSafe(F.col("before"))).isEmpty():
+            return False
+    return True
+
+
 def prior_fit(previous: tuple[Path, dict[str, Any]] | None, cuts: Cuts | None) -> PriorFit:
     """What the last version had fitted; nothing where its training time ends later than this one's."""
     if previous is None:

@@ -32,6 +32,8 @@ def judged(
     drift = [about["psi"] for about in looks.values() if "psi" in about]
     measured = rows.measured | ({"max_psi": max(drift)} if drift else {})
     checks = gate.judge(measured, rows.quarantined, thresholds, has_time=settings.dataset.has_time)
+    if rows.appended is not None:
+        checks += gate.judge_appended(rows.appended, rows.appended_quarantined or {}, thresholds)
     named = {name: getattr(settings.dataset.columns, name) for name in unreadable}
     failed = Path(settings.features_dir) / settings.dataset.name / FAILED_PAGE
     if all(check.passed for check in checks):

@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from pyspark import SparkConf, SparkContext
 from pyspark.sql import DataFrame, SparkSession
 
 from recsys.schema import InputError
@@ -16,6 +17,9 @@ from spark_jobs.settings import SparkSettings
 
 # 64-byte blocks in hex: the padded pseudonym key, kept out of plans, logs and the web page.
 KEY_BLOCK_PATTERN = r"(?i)(?:0x|X')?[0-9a-f]{128}'?"
+
+IN_UTC = "-Duser.timezone=UTC"  # JDBC drivers read times without a zone in Java's own
+EXECUTOR_OPTIONS = "spark.executor.extraJavaOptions"
 
 ALWAYS = {
     "spark.sql.session.timeZone": "UTC",
@@ -40,12 +44,13 @@ def start_session(wanted: SparkSettings) -> SparkSession:
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     submitted = "PYSPARK_GATEWAY_PORT" in os.environ
     builder = SparkSession.builder.appName("recsys-features")
-    settings = dict(ALWAYS)
+    settings = ALWAYS | {EXECUTOR_OPTIONS: _executor_options(wanted, submitted=submitted)}
     if not submitted:
         choose_java(os.environ)
         settings["spark.driver.memory"] = wanted.driver_memory
-        if wanted.java_options:
-            settings["spark.driver.extraJavaOptions"] = wanted.java_options
+        settings["spark.driver.extraJavaOptions"] = f"{IN_UTC} {wanted.java_options}".strip()
+        if wanted.jars:
+            settings["spark.jars"] = ",".join(wanted.jars)
         builder = builder.master(wanted.master)
         if wanted.master.startswith("local"):
             os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
@@ -53,7 +58,8 @@ def start_session(wanted: SparkSettings) -> SparkSession:
     if wanted.shuffle_partitions:
         settings["spark.sql.shuffle.partitions"] = str(wanted.shuffle_partitions)
         settings["spark.default.parallelism"] = str(wanted.shuffle_partitions)
-    for key, value in (settings | {name: str(value) for name, value in wanted.conf.items()}).items():
+    others = {name: str(value) for name, value in wanted.conf.items() if name != EXECUTOR_OPTIONS}
+    for key, value in (settings | others).items():
         builder = builder.config(key, value)
     with _quiet_java():
         session = builder.getOrCreate()
@@ -61,6 +67,15 @@ def start_session(wanted: SparkSettings) -> SparkSession:
     if wanted.checkpoint_dir:
         session.sparkContext.setCheckpointDir(wanted.checkpoint_dir)
     return session
+
+
+def _executor_options(wanted: SparkSettings, *, submitted: bool) -> str:
+    """Those of the settings or of spark-submit, and UTC."""
+    given = ""
+    if submitted:
+        SparkContext._ensure_initialized()  # else what spark-submit was told is not known yet
+        given = SparkConf().get(EXECUTOR_OPTIONS, "") or ""
+    return f"{IN_UTC} {wanted.conf.get(EXECUTOR_OPTIONS, given)}".strip()
 
 
 @contextmanager

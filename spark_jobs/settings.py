@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
 from recsys.schema import EventType, InputError, SplitKind
 
-FORMATS = ("parquet", "csv", "json")
+FORMATS = ("parquet", "csv", "json", "jdbc")
+TYPED_FORMATS = ("parquet", "jdbc")  # their columns have types, so that text is no number
 JOBS = ("build", "erase")
+MODES = ("full", "incremental")
 
 
 @dataclass(frozen=True, kw_only=True)
 class SourceTable:
-    """One file or folder; `options` go to Spark's reader.
+    """One file, folder or database table (`path` is its JDBC URL); `options` go to Spark's reader.
 
     `computed`: columns to add, as Spark SQL. `keys`: the columns a second file is joined by.
     """
@@ -29,6 +32,20 @@ class SourceTable:
         if self.format not in FORMATS:
             raise InputError(
                 f"format {self.format!r} of {self.path} is not known; use one of {', '.join(FORMATS)}"
+            )
+        if (self.format == "jdbc") != self.path.startswith("jdbc:"):
+            raise InputError("a path that begins with jdbc: and format: jdbc belong together; give both")
+        if self.format == "jdbc":
+            self._check_no_credentials()
+
+    def _check_no_credentials(self) -> None:
+        """A YAML is copied into logs and runs, so that none may stand in it."""
+        in_options = {name.lower() for name in self.options} & {"user", "password"}
+        in_url = "@" in self.path or re.search(r"[?&;](user|password)=", self.path, re.IGNORECASE)
+        if in_options or in_url:
+            raise InputError(
+                "a database's user and password must not stand in the data set's YAML; set RECSYS_JDBC_USER"
+                " and RECSYS_JDBC_PASSWORD or RECSYS_JDBC_PASSWORD_FILE"
             )
 
 
@@ -200,11 +217,24 @@ class SparkSettings:
     shuffle_partitions: int | None = None
     checkpoint_dir: str | None = None
     java_options: str = ""
+    jars: list[str] = field(default_factory=list)
     conf: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.shuffle_partitions is not None and self.shuffle_partitions < 1:
             raise InputError("spark.shuffle_partitions must be at least 1, or null to leave it to Spark")
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputSettings:
+    """Files of the tables. A reader that streams keeps a row group of each file it reads in memory."""
+
+    rows_per_file: int = 250_000
+    row_group_mb: float = 16.0
+
+    def __post_init__(self) -> None:
+        if self.rows_per_file < 1 or self.row_group_mb <= 0:
+            raise InputError("output: rows_per_file and row_group_mb must be more than 0")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -219,11 +249,13 @@ class JobSettings:
     outputs_dir: str = "outputs"
     cache_dir: str = "outputs/cache"
     job: str = "build"
+    mode: str = "full"
     users_file: str | None = None  # of job=erase
     erase_raw: bool = False
     window_events: int = 1024
     rotate_key: bool = False  # go on under another pseudonym key: every user begins anew
     allow_demo_key: bool = False  # also where the data set is not declared public
+    output: OutputSettings = field(default_factory=OutputSettings)
     spark: SparkSettings = field(default_factory=SparkSettings)
 
     def __post_init__(self) -> None:
@@ -231,5 +263,7 @@ class JobSettings:
             raise InputError("window_events must be at least 1")
         if self.job not in JOBS:
             raise InputError(f"job={self.job} is not known; use one of {', '.join(JOBS)}")
+        if self.mode not in MODES:
+            raise InputError(f"mode={self.mode} is not known; use one of {', '.join(MODES)}")
         if self.job != "erase" and (self.users_file or self.erase_raw):
             raise InputError("users_file and erase_raw belong to job=erase; add it or leave them out")

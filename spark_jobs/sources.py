@@ -6,9 +6,10 @@ import glob
 import gzip
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from functools import reduce
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -20,6 +21,8 @@ from pyspark.sql import types as T
 
 from recsys.schema import InputError
 from spark_jobs.expressions import find_column
+from spark_jobs.faults import UNREADABLE, root_cause
+from spark_jobs.jdbc import explain_jdbc, load_jdbc
 from spark_jobs.settings import Dataset, SourceTable
 
 HASHED_BYTES_LIMIT = 20 * 2**30
@@ -27,14 +30,14 @@ HEADER_BYTES_LIMIT = 2**20
 CORRUPT_OPTION, CORRUPT = "columnNameOfCorruptRecord", "_corrupt_record"  # Spark's names
 
 
-def read_table(spark: SparkSession, source: SourceTable) -> DataFrame:
-    """The table as Spark reads it; InputError where it is missing, unreadable or without columns."""
+def read_table(spark: SparkSession, source: SourceTable, *, files: Sequence[Path] | None = None) -> DataFrame:
+    """The table, or some of its files, as Spark reads it; InputError where it is missing or unreadable."""
     if is_local(source.path) and not local_files(source.path):
         raise InputError(
             f"{source.path} does not exist or is an empty folder; mend the path in the data set's YAML"
         )
     try:
-        parts = _parts(spark, source)
+        parts = _parts(spark, source, files)
     except (PySparkException, Py4JError, OSError, EOFError) as error:
         raise InputError(explain(error, source)) from None
     if not parts:
@@ -44,11 +47,13 @@ def read_table(spark: SparkSession, source: SourceTable) -> DataFrame:
     return reduce(DataFrame.unionByName, [_with_computed(frame, source) for frame in parts.values()])
 
 
-def _parts(spark: SparkSession, source: SourceTable) -> dict[str, DataFrame]:
+def _parts(spark: SparkSession, source: SourceTable, files: Sequence[Path] | None) -> dict[str, DataFrame]:
     """The table by the name of a file that shows its columns: one part, or one for each header of CSV files.
 
     Spark takes one file's header for all and reads the others by position, so each header is read on its own.
     """
+    if source.format == "jdbc":
+        return {source.path: load_jdbc(spark, source)}
     options = {key.lower(): str(value) for key, value in source.options.items()}
     by_header = source.format == "csv" and options.get("header", "").lower() == "true"
     if by_header and not is_local(source.path):
@@ -57,7 +62,12 @@ def _parts(spark: SparkSession, source: SourceTable) -> dict[str, DataFrame]:
     def load(paths: str | list[str], **more: str) -> DataFrame:
         return spark.read.options(**(more | options)).format(source.format).load(paths)
 
-    whole = load(source.path)
+    folder = source.path.removeprefix("file://")
+    base = {"basepath": folder} if Path(folder).is_dir() else {}  # keeps the columns of day=... folders
+    if files is None:
+        whole = load(source.path)
+    else:
+        whole = load([_escaped(str(file.absolute())) for file in files], **base)
     groups: dict[bytes, list[str]] = {}
     if by_header and is_local(source.path):
         for file in sorted(unquote(urlsplit(uri).path) for uri in whole.inputFiles()):
@@ -65,8 +75,6 @@ def _parts(spark: SparkSession, source: SourceTable) -> dict[str, DataFrame]:
             groups.setdefault(header, []).append(file)
     if len(groups) < 2:
         return {source.path: whole} if whole.columns else {}
-    folder = source.path.removeprefix("file://")
-    base = {"basepath": folder} if Path(folder).is_dir() else {}  # keeps the columns of day=... folders
     frames = {files[0]: load([_escaped(file) for file in files], **base) for files in groups.values()}
     return {file: frame for file, frame in frames.items() if frame.columns}
 
@@ -129,18 +137,30 @@ def _with_computed(frame: DataFrame, source: SourceTable) -> DataFrame:
 def explain(error: Exception, source: SourceTable) -> str:
     """One sentence for what Spark says about an unreadable file."""
     text = str(error)
+    if source.format == "jdbc":
+        return explain_jdbc(error, source)
     if "PATH_NOT_FOUND" in text:
         return f"{source.path} does not exist; mend the path in the data set's YAML"
     if "UNABLE_TO_INFER_SCHEMA" in text:
         return f"{source.path} is an empty table; give one with rows"
+    scheme = urlsplit(source.path).scheme
+    if "No FileSystem for scheme" in text or ("ClassNotFoundException" in text and "hadoop.fs" in text):
+        return (
+            f"{source.path}: Spark knows no file system for {scheme}://; name its package in"
+            " +spark.conf={spark.jars.packages:...} or its jar in spark.jars"
+        )
+    if not is_local(source.path) and not any(sign in text for sign in UNREADABLE):
+        return (
+            f"{source.path} cannot be read ({root_cause(error)}); see that it is there and open to this job"
+        )
     return (
         f"{source.path} cannot be read as {source.format}; it is corrupt or of another format: write it anew"
     )
 
 
-def read_events(spark: SparkSession, dataset: Dataset) -> DataFrame:
-    """The raw lines, joined with the second file where the data set has one."""
-    events = read_table(spark, dataset.events)
+def read_events(spark: SparkSession, dataset: Dataset, *, files: Sequence[Path] | None = None) -> DataFrame:
+    """The raw lines, or those of some files, joined with the second file where the data set has one."""
+    events = read_table(spark, dataset.events, files=files)
     if dataset.join is None:
         return events
     other = read_table(spark, dataset.join)
@@ -159,8 +179,14 @@ def read_events(spark: SparkSession, dataset: Dataset) -> DataFrame:
     return events.join(other, on=dataset.join.keys, how="left")
 
 
-def fingerprints(dataset: Dataset, *, feedback: Iterable[SourceTable | None] = ()) -> list[dict[str, Any]]:
-    """Path, bytes and sha256 of every local file read, raw or handed back (null for remote or huge ones)."""
+def fingerprints(
+    dataset: Dataset,
+    *,
+    feedback: Iterable[SourceTable | None] = (),
+    known: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+) -> list[dict[str, Any]]:
+    """Path, bytes and sha256 of every local file read, raw or handed back (null for remote or huge ones; a
+    database's has its table). `known`: those at hand already, by path."""
     tables = [dataset.events, dataset.join, *feedback]
     tables += [table.source for table in (dataset.items, dataset.users) if table is not None]
     found: list[dict[str, Any]] = []
@@ -168,17 +194,22 @@ def fingerprints(dataset: Dataset, *, feedback: Iterable[SourceTable | None] = (
         if table is None:
             continue
         if not is_local(table.path):
-            found.append({"path": table.path, "bytes": None, "sha256": None})
+            named = {"table": table.options.get("dbtable")} if table.format == "jdbc" else {}
+            found.append({"path": table.path, **named, "bytes": None, "sha256": None})
         for file in local_files(table.path) if is_local(table.path) else []:
-            size = file.stat().st_size
-            digest = _sha256(file) if size <= HASHED_BYTES_LIMIT else None
-            found.append({"path": str(file), "bytes": size, "sha256": digest})
+            found.append(dict(known.get(str(file)) or fingerprint(file)))
     return found
+
+
+def fingerprint(file: Path) -> dict[str, Any]:
+    size = file.stat().st_size
+    digest = _sha256(file) if size <= HASHED_BYTES_LIMIT else None
+    return {"path": str(file), "bytes": size, "sha256": digest}
 
 
 def is_local(path: str) -> bool:
     """Whether this machine's own file system holds it."""
-    return "://" not in path or path.startswith("file://")
+    return not path.startswith("jdbc:") and ("://" not in path or path.startswith("file://"))
 
 
 def local_files(path: str) -> list[Path]:

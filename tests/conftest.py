@@ -15,6 +15,7 @@ from tests import tiny
 def spark() -> Iterator[Any]:
     from spark_jobs.session import start_session
     from spark_jobs.settings import SparkSettings
+    from tests.spark_jobs.mariadb import DRIVER
 
     session = start_session(
         SparkSettings(
@@ -22,6 +23,7 @@ def spark() -> Iterator[Any]:
             driver_memory="1g",
             shuffle_partitions=2,
             java_options="-XX:+UseSerialGC -XX:TieredStopAtLevel=1",
+            jars=[str(DRIVER)] if DRIVER.exists() else [],
             conf={"spark.sql.adaptive.enabled": "false"},
         )
     )

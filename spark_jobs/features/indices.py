@@ -13,6 +13,8 @@ from spark_jobs.columns import Event
 from spark_jobs.session import pin
 from spark_jobs.steps.order import stable_key
 
+NUMBERED_BY = "numbered_by"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Indexed:
@@ -36,12 +38,21 @@ class Prior:
 
 
 def index_events(
-    kept: DataFrame, *, prior: Prior, event_types: Mapping[str, int], ties: Sequence[str], last_timestamp: int
+    kept: DataFrame,
+    *,
+    prior: Prior,
+    event_types: Mapping[str, int],
+    ties: Sequence[str],
+    last_timestamp: int,
+    lines: DataFrame | None = None,
 ) -> Indexed:
-    """Indices for users and items (those of `prior` are kept) and each event's position within its user."""
+    """Indices for users and items (those of `prior` are kept) and each event's position within its user.
+
+    `lines`: clean lines with their batch; new ids are then numbered batch by batch, as if each were a run.
+    """
     users = pin(
         assign_indices(
-            first_sight(kept, Event.USER_KEY),
+            first_sight(kept, Event.USER_KEY, lines),
             id_column=Column.USER_KEY,
             index_column=Column.USER_INDEX,
             prior=prior.users,
@@ -50,7 +61,7 @@ def index_events(
     )
     items = pin(
         assign_indices(
-            first_sight(kept, Event.ITEM_ID),
+            first_sight(kept, Event.ITEM_ID, lines),
             id_column=Column.ITEM_ID,
             index_column=Column.ITEM_INDEX,
             prior=prior.items,
@@ -69,9 +80,17 @@ def index_events(
     return Indexed(events=pin(events), users=users, items=items, ties=ties, last_timestamp=last_timestamp)
 
 
-def first_sight(events: DataFrame, id_column: str) -> DataFrame:
-    """(id, first_seen): when each id was first seen."""
-    return events.groupBy(id_column).agg(F.min(Column.TIMESTAMP).alias(Column.FIRST_SEEN))
+def first_sight(events: DataFrame, id_column: str, lines: DataFrame | None = None) -> DataFrame:
+    """(id, first_seen, numbered_by): when each id was first seen, and what its number goes by.
+
+    With `lines` that is first the batch, then the time known when that batch had come in.
+    """
+    seen = events.groupBy(id_column).agg(F.min(Column.TIMESTAMP).alias(Column.FIRST_SEEN))
+    if lines is None:
+        return seen.withColumn(NUMBERED_BY, F.struct(F.lit(1).alias(Event.BATCH), F.col(Column.FIRST_SEEN)))
+    when = F.struct(F.col(Event.BATCH), F.col(Column.TIMESTAMP).alias(Column.FIRST_SEEN))
+    first = lines.groupBy(id_column).agg(F.min(when).alias(NUMBERED_BY))
+    return seen.join(first, on=id_column, how="inner")
 
 
 def assign_indices(
@@ -79,7 +98,7 @@ def assign_indices(
 ) -> DataFrame:
     """(id, index, first_seen). Ids in `prior` keep their index, also where they are no longer seen.
 
-    New ids are numbered from `highest` + 1 by (first_seen, id). `prior` has the three columns of the result.
+    New ids are numbered from `highest` + 1 by (numbered_by, id). `prior` has the three columns of the result.
     """
     contract = (id_column, index_column, Column.FIRST_SEEN)
     if prior is None:
@@ -94,12 +113,12 @@ def assign_indices(
 
 
 def number_in_order(frame: DataFrame, id_column: str, index_column: str, highest: int) -> DataFrame:
-    """Adds an index from `highest` + 1 in order of (first_seen, id), without one task holding all rows.
+    """Adds an index from `highest` + 1 in order of (numbered_by, id), without one task holding all rows.
 
     A global sort leaves ascending partitions; each partition is numbered by itself and shifted by the rows of
     those before it.
     """
-    order = (Column.FIRST_SEEN, id_column)
+    order = (NUMBERED_BY, id_column)
     ordered = pin(frame.orderBy(*order).withColumn("part", F.spark_partition_id()))
     shifts: dict[int, int] = {}
     next_index = highest

@@ -30,7 +30,7 @@ class Reason:
     RETURN_WITHOUT_PURCHASE = "return_without_purchase"
 
 
-def flag(events: DataFrame, dataset: Dataset, *, now: int) -> DataFrame:
+def flag(events: DataFrame, dataset: Dataset, *, now: int | SparkColumn) -> DataFrame:
     """Adds `reason`: null for rows to keep. `now`: Unix seconds; a day or more later is an error."""
     conditions = _identity_conditions(dataset, now) | (
         _money_conditions(dataset) if dataset.has_value else {}
@@ -39,7 +39,7 @@ def flag(events: DataFrame, dataset: Dataset, *, now: int) -> DataFrame:
     return events.withColumn(Event.REASON, F.coalesce(*reasons))
 
 
-def _identity_conditions(dataset: Dataset, now: int) -> dict[str, SparkColumn]:
+def _identity_conditions(dataset: Dataset, now: int | SparkColumn) -> dict[str, SparkColumn]:
     timestamp, item_id = F.col(Event.TIMESTAMP), F.col(Event.ITEM_ID)
     earliest = 1 if dataset.has_time else 0
     known_type = F.coalesce(F.col(Event.EVENT_TYPE).isin(dataset.event_types), F.lit(False))

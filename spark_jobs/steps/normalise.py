@@ -9,19 +9,20 @@ from pyspark.sql import functions as F
 from recsys.schema import EventType
 from spark_jobs.columns import Event
 from spark_jobs.expressions import is_no_number, number_column, seconds_column, text_column
-from spark_jobs.settings import Dataset
+from spark_jobs.settings import TYPED_FORMATS, Dataset
 
 ONE_PIECE = 1.0
 UNREADABLE_JOINT = ","
 
 
-def normalise(raw: DataFrame, dataset: Dataset) -> DataFrame:
-    """Canonical columns: `Event.BARE` with the raw user id, `unreadable`, one `profile__` per profile fact.
+def normalise(raw: DataFrame, dataset: Dataset, *, batch: SparkColumn | None = None) -> DataFrame:
+    """Canonical columns: `Event.BARE` with the raw user id, `unreadable`, `batch` (1 where none is given) and
+    one `profile__` per profile fact.
 
     Returns carry positive quantity, price and value here. InputError for a missing column or a wrong type.
     """
     named, path = dataset.columns, dataset.events.path
-    loose = dataset.events.format != "parquet"
+    loose = dataset.events.format not in TYPED_FORMATS
 
     def text(name: str, expression: str | None) -> SparkColumn:
         if expression is None:
@@ -52,6 +53,7 @@ def normalise(raw: DataFrame, dataset: Dataset) -> DataFrame:
         number("value", named.value).alias(Event.VALUE),
         text("text", named.text).alias(Event.TEXT),
         F.nullif(F.concat_ws(UNREADABLE_JOINT, *unreadable), F.lit("")).alias(Event.UNREADABLE),
+        (F.lit(1) if batch is None else batch).cast("int").alias(Event.BATCH),
         *[
             text(f"profile.{name}", expression).alias(Event.PROFILE + name)
             for name, expression in named.profile.items()

@@ -14,7 +14,7 @@ from spark_jobs.columns import Event
 def tie_columns(configured: Sequence[str], available: Sequence[str]) -> list[str]:
     """The configured tie key, then every other canonical column: who ties on all is a duplicate."""
     rest = [name for name in (*Event.BARE, *sorted(available)) if name in available]
-    identity = {Event.USER_KEY, Event.TIMESTAMP, Event.REASON, Event.EVENT_ID}
+    identity = {Event.USER_KEY, Event.TIMESTAMP, Event.REASON, Event.EVENT_ID, Event.BATCH}
     return [name for name in dict.fromkeys((*configured, *rest)) if name not in identity]
 
 

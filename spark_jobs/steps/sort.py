@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pyspark.sql import DataFrame
@@ -10,49 +11,116 @@ from pyspark.sql import functions as F
 from spark_jobs import gate
 from spark_jobs.columns import Event
 from spark_jobs.feedback import without_logged
+from spark_jobs.gate import REPEATED
 from spark_jobs.session import pin
 from spark_jobs.settings import Dataset
-from spark_jobs.steps.duplicates import deduplicate
+from spark_jobs.steps.clean import Reason
+from spark_jobs.steps.duplicates import deduplicate, named, without_known
 from spark_jobs.steps.order import tie_columns
 from spark_jobs.steps.returns import keep_without_matching, match_returns
 
 
 @dataclass(frozen=True, kw_only=True)
+class Earlier:
+    """What earlier batches have left: clean lines, each once, rejected rows, counts of their input."""
+
+    lines: DataFrame
+    quarantine: DataFrame
+    counts: Mapping[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Sorted:
-    """`measured`: what the gate judges; `quarantined`: rows by reason; `ties`: the tie key in use."""
+    """`measured`: what the gate judges; `quarantined`: rows by reason; `ties`: the tie key in use; `lines`:
+    clean lines of all batches, each once; `fresh`: those that earlier batches had not; `input_counts`: of
+    all input; `appended` and `appended_quarantined`: of the newest batch, where it has come after others.
+    """
 
     kept: DataFrame
     quarantine: DataFrame
     measured: dict[str, float]
     quarantined: dict[str, int]
     ties: list[str]
+    lines: DataFrame
+    fresh: DataFrame
+    input_counts: dict[str, float]
+    appended: dict[str, float] | None = None
+    appended_quarantined: dict[str, int] | None = None
 
 
-def sort_out(flagged: DataFrame, dataset: Dataset, raw_counts: dict[str, float]) -> Sorted:
-    """Deduplicate, drop outcomes that the log tells too, and match returns.
+def sort_out(
+    flagged: DataFrame,
+    dataset: Dataset,
+    raw_counts: Mapping[str, float],
+    *,
+    earlier: Earlier | None = None,
+    newest: int | None = None,
+) -> Sorted:
+    """Deduplicate, drop outcomes that the log tells too, and match returns, over the lines of all batches.
 
     RuntimeError if rows in are not kept + quarantined + duplicates.
-    `flagged`: from `clean.flag`; `raw_counts`: from `gate.measure_raw` of the same rows.
+    `flagged`: from `clean.flag`; `raw_counts`: from `gate.measure_raw` of the same rows; `newest`: a batch to
+    be counted by itself.
     """
-    ties = tie_columns(dataset.tie_key, [name for name in flagged.columns if name != Event.REASON])
-    unique = pin(deduplicate(flagged.where(F.col(Event.REASON).isNull())))
-    num_unique = unique.count()
-    if raw_counts["outcomes_in"]:
-        unique = pin(without_logged(unique, has_value=dataset.has_value))
-    num_new = unique.count()
-    matched = pin(match_returns(unique, ties) if dataset.has_value else keep_without_matching(unique))
+    columns = [name for name in flagged.columns if name != Event.BATCH]
+    ties = tie_columns(dataset.tie_key, [name for name in columns if name != Event.REASON])
     is_kept = F.col(Event.REASON).isNull()
+    fresh, rejected = deduplicate(flagged.where(is_kept)), flagged.where(~is_kept).select(*columns)
+    if earlier is None:
+        unique = pin(named(fresh))
+        fresh = lines = unique.drop(Event.EVENT_ID)
+    else:
+        fresh = pin(without_known(fresh, earlier.lines))
+        lines = earlier.lines.select(*fresh.columns).unionByName(fresh)
+        unique = pin(named(lines))
+        still = earlier.quarantine.where(F.col(Event.REASON) != Reason.RETURN_WITHOUT_PURCHASE)
+        rejected = still.select(*columns).unionByName(rejected)
+    num_unique, num_fresh = unique.count(), fresh.count()
+    counts = dict(raw_counts) | {REPEATED: raw_counts["rows_clean"] - num_fresh}
+    totals = counts if earlier is None else _with_earlier(counts, earlier, num_lines=num_unique - num_fresh)
+    logged = pin(without_logged(unique, has_value=dataset.has_value)) if totals["outcomes_in"] else unique
+    num_new = logged.count()
+    matched = pin(match_returns(logged, ties) if dataset.has_value else keep_without_matching(logged))
     kept = matched.where(is_kept).drop(Event.REASON)
-    orphans = matched.where(~is_kept).select(*flagged.columns)
-    quarantine = flagged.where(~is_kept).unionByName(orphans)
-    quarantined = {row[0]: row[1] for row in quarantine.groupBy(Event.REASON).count().collect()}
-    duplicates = int(raw_counts["rows_clean"]) - num_new
-    counts = {"duplicates": duplicates, "outcomes_in_log": num_unique - num_new}
-    measured = raw_counts | gate.measure_kept(kept) | counts
+    orphans = matched.where(~is_kept).select(*columns)
+    quarantine = rejected.unionByName(orphans)
+    quarantined = _by_reason(quarantine)
+    in_log = num_unique - num_new
+    is_new, appended = F.col(Event.BATCH) == F.lit(newest), None
+    if newest is not None:
+        appended = gate.measure_raw(flagged.where(is_new))
+        appended[REPEATED] = appended["rows_clean"] - fresh.where(is_new).count()
+    measured = totals | gate.measure_kept(kept)
+    measured |= {"duplicates": totals[REPEATED] + in_log, "outcomes_in_log": in_log}
     gate.check_accounting(
         rows_in=int(measured["rows_in"]),
         rows_kept=int(measured["rows_kept"]),
         quarantined=sum(quarantined.values()),
-        duplicates=duplicates,
+        duplicates=int(measured["duplicates"]),
     )
-    return Sorted(kept=kept, quarantine=quarantine, measured=measured, quarantined=quarantined, ties=ties)
+    return Sorted(
+        kept=kept,
+        quarantine=quarantine,
+        measured=measured,
+        quarantined=quarantined,
+        ties=ties,
+        lines=lines,
+        fresh=fresh,
+        input_counts=totals,
+        appended=appended,
+        appended_quarantined=None if newest is None else _by_reason(flagged.where(is_new & ~is_kept)),
+    )
+
+
+def _with_earlier(counts: Mapping[str, float], earlier: Earlier, *, num_lines: int) -> dict[str, float]:
+    """Counts of all input. Of earlier batches those rows count that are there: some may have been erased."""
+    totals = {name: count + earlier.counts.get(name, 0) for name, count in counts.items()}
+    rejected = earlier.quarantine.where(F.col(Event.REASON) != Reason.RETURN_WITHOUT_PURCHASE).count()
+    clean = num_lines + earlier.counts[REPEATED]
+    totals["rows_clean"] = counts["rows_clean"] + clean
+    totals["rows_in"] = counts["rows_in"] + clean + rejected
+    return totals
+
+
+def _by_reason(rows: DataFrame) -> dict[str, int]:
+    return {row[0]: row[1] for row in rows.groupBy(Event.REASON).count().collect()}

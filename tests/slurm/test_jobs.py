@@ -12,6 +12,7 @@ import pytest
 
 from tests import tiny
 from tests.slurm.box import CPUS, GPUS, SlurmBox, wait_until
+from tests.spark_jobs.content import content
 
 pytestmark = [pytest.mark.distributed, pytest.mark.timeout(900)]
 
@@ -142,7 +143,7 @@ def test_an_array_of_runs(box: SlurmBox, place_with_tables: Path) -> None:
     assert endings(log) == ["RUNNING", "FAILED"], log
 
 
-def test_tables_on_spark_of_two_nodes(box: SlurmBox, place: Path) -> None:
+def test_tables_on_spark_of_two_nodes(box: SlurmBox, place: Path, tiny_tables: Path) -> None:
     tiny.write_raw(place / "raw.parquet")
     overrides = [o for o in tiny.TABLE_OVERRIDES if not o.startswith("spark.master")]
     arguments = ("slurm/features.sbatch", *overrides, "dataset.events.path=raw.parquet")
@@ -150,7 +151,8 @@ def test_tables_on_spark_of_two_nodes(box: SlurmBox, place: Path) -> None:
     job = box.wait(job_id, seconds=500)
     log = log_of(place, f"features-{job_id}")
     assert job["JobState"] == "COMPLETED", log
-    assert (place / "features" / "online_retail" / "latest" / "metadata.json").is_file()
+    version = (place / "features" / "online_retail" / "latest").resolve()
+    assert content(version) == content(tiny_tables)
     registered = re.findall(r"Registering worker (\S+)", (place / f"spark-{job_id}-master.log").read_text())
     assert len(set(registered)) == 2, "one whose heartbeat is late registers again"
     assert not (place / f"spark-job-{job_id}").exists()

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from spark_jobs.features.indices import assign_indices, number_in_order
+from pyspark.sql import functions as F
+
+from spark_jobs.features.indices import NUMBERED_BY, assign_indices, first_sight, number_in_order
 
 SCHEMA = "item_id string, first_seen long"
+
+
+def in_order(frame: Any) -> Any:
+    return frame.withColumn(NUMBERED_BY, F.col("first_seen"))
 
 
 def numbers(frame: Any) -> dict[str, int]:
@@ -16,7 +22,7 @@ def numbers(frame: Any) -> dict[str, int]:
 def test_order_is_by_time_then_id_over_many_partitions(spark: Any) -> None:
     rows = [(f"i{(7 * n) % 50:02d}", (7 * n) % 50 // 5) for n in range(50)]
     frame = spark.createDataFrame(rows, SCHEMA).repartition(5)
-    found = numbers(number_in_order(frame, "item_id", "item_index", 100))
+    found = numbers(number_in_order(in_order(frame), "item_id", "item_index", 100))
     assert found == {f"i{n:02d}": 101 + n for n in range(50)}
 
 
@@ -25,7 +31,9 @@ def test_known_ids_keep_their_index_and_new_ones_follow(spark: Any) -> None:
     prior = spark.createDataFrame(
         [("a", 1, 3), ("b", 2, 4)], "item_id string, item_index int, first_seen long"
     )
-    found = assign_indices(seen, id_column="item_id", index_column="item_index", prior=prior, highest=7)
+    found = assign_indices(
+        in_order(seen), id_column="item_id", index_column="item_index", prior=prior, highest=7
+    )
     assert numbers(found) == {"a": 1, "b": 2, "new": 8, "newer": 9}
     first_seen = {row["item_id"]: row["first_seen"] for row in found.collect()}
     assert first_seen == {"a": 3, "b": 5, "new": 1, "newer": 2}
@@ -34,5 +42,19 @@ def test_known_ids_keep_their_index_and_new_ones_follow(spark: Any) -> None:
 def test_nothing_new_gives_nothing_out(spark: Any) -> None:
     seen = spark.createDataFrame([("a", 1)], SCHEMA)
     prior = spark.createDataFrame([("a", 1, 1)], "item_id string, item_index int, first_seen long")
-    found = assign_indices(seen, id_column="item_id", index_column="item_index", prior=prior, highest=1)
+    found = assign_indices(
+        in_order(seen), id_column="item_id", index_column="item_index", prior=prior, highest=1
+    )
     assert numbers(found) == {"a": 1}
+
+
+def test_ids_are_numbered_batch_by_batch(spark: Any) -> None:
+    """Batch 2 tells late of days before the first one: its ids come after, by what was known then."""
+    lines = spark.createDataFrame(
+        [("b", 5, 1), ("a", 6, 1), ("late", 1, 2), ("b", 0, 2), ("c", 2, 2)],
+        "item_id string, timestamp long, batch int",
+    )
+    seen = first_sight(lines, "item_id", lines)
+    found = assign_indices(seen, id_column="item_id", index_column="item_index", prior=None, highest=0)
+    assert numbers(found) == {"b": 1, "a": 2, "late": 3, "c": 4}
+    assert {row["item_id"]: row["first_seen"] for row in found.collect()}["b"] == 0

@@ -9,7 +9,7 @@ import pytest
 
 from spark_jobs.settings import Cleaning
 from spark_jobs.steps.clean import flag
-from spark_jobs.steps.duplicates import deduplicate
+from spark_jobs.steps.duplicates import deduplicate, named, without_known
 from tests.spark_jobs import shop
 
 SCHEMA = (
@@ -70,9 +70,21 @@ def test_views_need_no_price(spark: Any) -> None:
 
 def test_equal_lines_become_one_and_nearly_equal_ones_stay(spark: Any) -> None:
     rows = [GOOD, GOOD, changed(text="other"), changed(text=None), changed(text=None)]
-    kept = deduplicate(spark.createDataFrame(rows, SCHEMA))
-    assert sorted(row["text"] or "" for row in kept.collect()) == ["", "other", "t"]
-    assert len({row["event_id"] for row in kept.collect()}) == 3
+    batches = [2, 1, 3, 3, 2]
+    lines = spark.createDataFrame(
+        [(*row, batch) for row, batch in zip(rows, batches, strict=True)], f"{SCHEMA}, batch int"
+    )
+    kept = named(deduplicate(lines)).collect()
+    assert sorted((row["text"] or "", row["batch"]) for row in kept) == [("", 2), ("other", 3), ("t", 1)]
+    assert len({row["event_id"] for row in kept}) == 3
+
+
+def test_lines_of_an_earlier_batch_are_known_also_where_they_have_nulls(spark: Any) -> None:
+    schema = f"{SCHEMA}, batch int"
+    earlier = spark.createDataFrame([(*GOOD, 1), (*changed(text=None), 1)], schema)
+    again = [(*GOOD, 2), (*changed(text=None), 2), (*changed(text=None, order_id=None), 2)]
+    (fresh,) = without_known(spark.createDataFrame(again, schema), earlier).collect()
+    assert (fresh["order_id"], fresh["text"], fresh["batch"]) == (None, None, 2)
 
 
 @pytest.mark.parametrize("timestamp", [0, NOW + 1])

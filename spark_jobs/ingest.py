@@ -1,0 +1,135 @@
+"""Raw files and outcomes handed back -> pseudonymised lines with their batch and what is wrong with them.
+
+And what the undated tables of a data set tell beside them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from urllib.parse import unquote
+
+from pyspark.sql import Column as SparkColumn
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from recsys.pseudonym import Key
+from recsys.schema import Table
+from recsys.sealed import load_aes_key
+from spark_jobs.attributes import item_attributes, user_attributes
+from spark_jobs.columns import Event
+from spark_jobs.feedback import outcomes_as_events
+from spark_jobs.ledger import EVENTS, OUTCOMES, Batch, Plan
+from spark_jobs.publish import uri
+from spark_jobs.settings import Dataset, Sensitive, SourceTable
+from spark_jobs.sources import local_files, read_events, read_table
+from spark_jobs.steps.clean import flag
+from spark_jobs.steps.normalise import normalise
+from spark_jobs.steps.pseudonymise import pseudonymise, without_erased
+from spark_jobs.steps.sensitive import check_declared, guarded, sealed
+from spark_jobs.steps.sort import Earlier
+
+_FILE, _BATCH = "__file", "__batch"
+_FILE_OF = "regexp_replace(_metadata.file_path, '^file:/+', '/')"  # Spark writes a file's name in two ways
+
+
+def ingest(
+    spark: SparkSession,
+    dataset: Dataset,
+    plan: Plan,
+    *,
+    outcomes: SourceTable | None,
+    key: Key,
+    erased: frozenset[str],
+) -> DataFrame:
+    """Lines of the batches that `plan` reads, with `batch`, `unreadable` and `reason`, without the erased."""
+    raw, batch = _raw(spark, dataset, plan)
+    lines = pseudonymise(normalise(_spread(raw), dataset, batch=batch), key)
+    if plan.stored is not None and not plan.batch_of(EVENTS):
+        lines = lines.limit(0)
+    for part in plan.reads if outcomes else ():
+        files = part.files(OUTCOMES)
+        if files:
+            told = outcomes_as_events(
+                read_table(spark, outcomes, files=files),  # type: ignore[arg-type]
+                like=[name for name in lines.columns if name != Event.BATCH],
+            )
+            lines = lines.unionByName(told.withColumn(Event.BATCH, F.lit(part.number)))
+    return flag(without_erased(lines, erased), dataset, now=_ingested_at(plan.reads))
+
+
+def attributes(
+    spark: SparkSession, dataset: Dataset, key: Key
+) -> tuple[DataFrame | None, DataFrame | None, DataFrame | None]:
+    """What the item and the user table tell, and the values of the latter that are sealed."""
+    items, users, sensitive = dataset.items, dataset.users, dataset.sensitive
+    raw_items = read_table(spark, items.source) if items else None
+    raw_users = read_table(spark, users.source) if users else None
+    events = read_events(spark, dataset) if sensitive != Sensitive() else None
+    check_declared(sensitive, [frame for frame in (events, raw_items, raw_users) if frame is not None])
+    item_table = user_table = sealed_table = None
+    if items and raw_items is not None:
+        item_table = item_attributes(guarded(raw_items, sensitive, path=items.source.path), items)
+    if users and raw_users is not None:
+        user_table = user_attributes(guarded(raw_users, sensitive, path=users.source.path), users, key)
+        if sensitive.encrypt:
+            sealed_table = sealed(raw_users, users, dataset, secret=key.secret, key=load_aes_key())
+    return item_table, user_table, sealed_table
+
+
+def _raw(spark: SparkSession, dataset: Dataset, plan: Plan) -> tuple[DataFrame, SparkColumn]:
+    """The raw lines as the other steps may see them, and the column that tells the batch of each."""
+    batch_of = plan.batch_of(EVENTS)
+    files = list(batch_of) if plan.stored is not None and batch_of else None
+    if len(set(batch_of.values())) < 2:
+        events = read_events(spark, dataset, files=files)
+        only = next(iter(batch_of.values()), plan.reads[-1].number)
+        return guarded(events, dataset.sensitive, path=dataset.events.path), F.lit(only)
+    named = dict(dataset.events.computed) | {_FILE: _FILE_OF}
+    source = dataclasses.replace(dataset.events, computed=named)
+    events = read_events(spark, dataclasses.replace(dataset, events=source))
+    rows = _batch_of_files(events.inputFiles(), batch_of, dataset)
+    numbers = spark.createDataFrame(rows, f"{_FILE} string, {_BATCH} int")
+    seen = guarded(events, dataset.sensitive, path=dataset.events.path)
+    return seen.join(F.broadcast(numbers), on=_FILE, how="inner"), F.col(_BATCH)
+
+
+def _batch_of_files(
+    uris: Iterable[str], batch_of: Mapping[Path, int], dataset: Dataset
+) -> list[tuple[str, int]]:
+    """(file as `_FILE_OF` gives it, batch). Files that have come since the plan wait for the next run."""
+    by_path = {os.path.abspath(file): number for file, number in batch_of.items()}
+    found = {unquote(name): name for name in (re.sub("^file:/+", "/", uri) for uri in uris)}
+    joined = local_files(dataset.join.path) if dataset.join else []
+    odd = sorted(found.keys() - by_path.keys() - {os.path.abspath(file) for file in joined})
+    if odd and by_path.keys() - found.keys():  # a blank file has no part in the table
+        raise RuntimeError(f"the batch of {odd[0]} cannot be told")
+    return [(found[path], number) for path, number in by_path.items() if path in found]
+
+
+def _ingested_at(batches: tuple[Batch, ...]) -> SparkColumn:
+    """When the batch of a line came in."""
+    if len(batches) == 1:
+        return F.lit(batches[0].ingested_at)
+    entries = [F.lit(x) for batch in batches for x in (batch.number, batch.ingested_at)]
+    return F.element_at(F.create_map(*entries), F.col(Event.BATCH))
+
+
+def _spread(raw: DataFrame) -> DataFrame:
+    """A file of one row group would keep one core busy: give every core a part."""
+    cores = raw.sparkSession.sparkContext.defaultParallelism
+    return raw.repartition(cores) if raw.rdd.getNumPartitions() < cores else raw
+
+
+def earlier_batches(spark: SparkSession, plan: Plan) -> Earlier | None:
+    """What the last version keeps of the batches that this run does not read; None where it reads all."""
+    if plan.stored is None:
+        return None
+    return Earlier(
+        lines=spark.read.parquet(uri(plan.stored / Table.LINES)),
+        quarantine=spark.read.parquet(uri(plan.stored / Table.QUARANTINE)),
+        counts=plan.ledger.counts,
+    )

@@ -1,0 +1,194 @@
+"""Which input came in with which batch: what an appending run need not read, and a full run plays again.
+
+A batch is the input that one run saw first: raw files and outcomes handed back, by path and SHA-256. Indices
+are given out batch by batch, so that the order of batches decides them. `ledger.json` lies in each version.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from recsys.disk import whole_file
+from recsys.schema import InputError, Table
+from spark_jobs.settings import Dataset, JobSettings, SourceTable
+from spark_jobs.sources import fingerprint, is_local, local_files
+
+EVENTS, OUTCOMES = "events", "outcomes"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """`ingested_at`: Unix seconds, later events were rejected; `inputs`: kind, path, bytes and sha256."""
+
+    number: int
+    ingested_at: int
+    inputs: list[dict[str, Any]]
+
+    def files(self, kind: str) -> list[Path]:
+        return [Path(entry["path"]) for entry in self.inputs if entry["kind"] == kind]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ledger:
+    """`shape`: hash of the settings that lines depend on; `is_based`: the first batch did not begin with
+    index 1, so that the indices of the last version are needed; `counts`: of all lines that came in.
+    """
+
+    shape: str
+    is_based: bool
+    batches: tuple[Batch, ...]
+    counts: dict[str, float] = field(default_factory=dict)
+
+    def inputs(self) -> dict[tuple[str, str], dict[str, Any]]:
+        return {(entry["kind"], entry["path"]): entry for batch in self.batches for entry in batch.inputs}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """`ledger`: as this run leaves it, but for its counts; `reads`: batches whose input is read; `stored`:
+    the version that holds the lines of the others; `newest`: the batch that came in after earlier ones.
+    """
+
+    ledger: Ledger
+    reads: tuple[Batch, ...]
+    stored: Path | None = None
+    newest: int | None = None
+
+    @property
+    def replays(self) -> bool:
+        """Whether indices are given out anew, batch by batch."""
+        return self.stored is None and not self.ledger.is_based
+
+    def batch_of(self, kind: str) -> dict[Path, int]:
+        """The files of that kind to be read, with their batches."""
+        return {file: batch.number for batch in self.reads for file in batch.files(kind)}
+
+
+def plan(
+    settings: JobSettings,
+    previous: tuple[Path, Mapping[str, Any]] | None,
+    outcomes: SourceTable | None,
+    *,
+    key_version: str,
+    now: int,
+) -> Plan:
+    """What this run reads. InputError where `mode=incremental` cannot go on from the last version."""
+    dataset = settings.dataset
+    shape = _shape(dataset, key_version)
+    before = read_ledger(previous[0]) if previous else None
+    found = _inventory(dataset.events, EVENTS) + (_inventory(outcomes, OUTCOMES) if outcomes else [])
+    if settings.mode == "incremental":
+        _check_can_append(settings, before, shape)
+    if before is None or before.shape != shape or not is_local(dataset.events.path):
+        return _anew(found, shape, is_based=previous is not None, now=now)
+    now_there = {(entry["kind"], entry["path"]): entry for entry in found}
+    known = before.inputs()
+    new = [entry for name, entry in now_there.items() if name not in known]
+    changed = [entry["path"] for name, entry in known.items() if now_there.get(name, entry) != entry]
+    gone = [entry["path"] for name, entry in known.items() if name not in now_there]
+    if settings.mode == "full" and (changed or gone):
+        return _anew(found, shape, is_based=True, now=now)
+    if changed:
+        raise InputError(
+            f"{changed[0]} is another file than the one that version {previous[0].name} was made of;"  # type: ignore[index]
+            " hand corrections in as rows of a new file, or run mode=full"
+        )
+    number = len(before.batches) + 1
+    added = (Batch(number=number, ingested_at=now, inputs=new),) if new else ()
+    ledger = dataclasses.replace(before, batches=before.batches + added)
+    newest = number if new else None
+    if settings.mode == "full":
+        return Plan(ledger=ledger, reads=ledger.batches, newest=newest)
+    if not new:
+        raise InputError(
+            f"every file of {dataset.events.path} is in version {previous[0].name} already;"  # type: ignore[index]
+            " there is nothing to append"
+        )
+    if (previous[0] / Table.LINES).is_dir():  # type: ignore[index]
+        return Plan(ledger=ledger, reads=added, stored=previous[0], newest=newest)  # type: ignore[index]
+    if gone:
+        raise InputError(
+            f"{gone[0]} is gone and version {previous[0].name} keeps no lines, which only mode=incremental"  # type: ignore[index]
+            " leaves; restore it for this run, or run mode=full"
+        )
+    return Plan(ledger=ledger, reads=ledger.batches, newest=newest)
+
+
+def read_ledger(version: Path) -> Ledger | None:
+    """None where the version has none; InputError where it is damaged."""
+    path = version / Table.LEDGER
+    if not path.exists():
+        return None
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        batches = tuple(Batch(**batch) for batch in content.pop("batches"))
+        return Ledger(**content, batches=batches)
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path} is damaged; remove it and run mode=full to begin a new one") from error
+
+
+def rebase(version: Path, rewritten: Sequence[Path]) -> None:
+    """After an erasure: `rewritten` files are the same input still; indices have gaps no replay makes."""
+    ledger = read_ledger(version)
+    if ledger is None:
+        return
+    paths = {str(file) for file in rewritten}
+    batches = [
+        dataclasses.replace(
+            batch,
+            inputs=[
+                {"kind": entry["kind"], **fingerprint(Path(entry["path"]))}
+                if entry["path"] in paths
+                else entry
+                for entry in batch.inputs
+            ],
+        )
+        for batch in ledger.batches
+    ]
+    changed = dataclasses.replace(ledger, batches=tuple(batches), is_based=True)
+    with whole_file(version / Table.LEDGER) as path:
+        path.write_text(json.dumps(dataclasses.asdict(changed), indent=2), encoding="utf-8")
+
+
+def _check_can_append(settings: JobSettings, before: Ledger | None, shape: str) -> None:
+    if not is_local(settings.dataset.events.path):
+        raise InputError(
+            f"mode=incremental tells new files of {settings.dataset.events.path} by names and hashes, so"
+            " they must lie on this machine's file systems; run mode=full"
+        )
+    if settings.rotate_key:
+        raise InputError("rotate_key=true makes every pseudonym anew; run it with mode=full")
+    if before is not None and before.shape != shape:
+        raise InputError(
+            f"the settings by which data set {settings.dataset.name} is read are not those of its last"
+            " version; run mode=full once to read everything by them"
+        )
+
+
+def _anew(found: list[dict[str, Any]], shape: str, *, is_based: bool, now: int) -> Plan:
+    """All input as one batch."""
+    batch = Batch(number=1, ingested_at=now, inputs=found)
+    return Plan(ledger=Ledger(shape=shape, is_based=is_based, batches=(batch,)), reads=(batch,))
+
+
+def _inventory(source: SourceTable, kind: str) -> list[dict[str, Any]]:
+    files = local_files(source.path) if is_local(source.path) else []
+    return [{"kind": kind, **fingerprint(file)} for file in files]
+
+
+def _shape(dataset: Dataset, key_version: str) -> str:
+    """Of all settings that say how a raw line is read; where the files lie is none of them."""
+    settings = dataclasses.asdict(dataset)
+    parts = {
+        name: settings[name]
+        for name in ("columns", "event_types", "cleaning", "sensitive", "join", "has_time")
+    }
+    parts["events"] = {name: value for name, value in settings["events"].items() if name != "path"}
+    content = json.dumps([parts, key_version], sort_keys=True, default=str)
+    return hashlib.sha256(content.encode()).hexdigest()[:16]
