@@ -13,7 +13,7 @@ import torch
 
 from benchmarks.contender import NUM_NEGATIVES, Training
 from benchmarks.train_workloads import Workload
-from recsys.batch import TrainBatch
+from recsys.batch import NextItems, TrainBatch
 from recsys.build import ModelSettings, catalogue_at, model_config
 from recsys.data.plan import ElasticLoader, PlanConfig
 from recsys.data.sample_config import SampleConfig
@@ -44,6 +44,7 @@ def module_of(workload: Workload, samples: TrainingSamples) -> UserModule:
         score_width=size.width,
         num_blocks=size.num_blocks,
         num_heads=size.num_heads,
+        positions="rotary",  # conf/model/sequence.yaml
         dropout=size.dropout,
         user_dropout=size.dropout,
     )
@@ -87,7 +88,9 @@ def training(workload: Workload, *, loss: str, precision: str) -> Training:
 
 def num_targets(batch: TrainBatch) -> int:
     """Those with an event before them."""
-    return int((batch.items.length_Q[batch.items.target_query_P] > 0).sum())
+    assert isinstance(batch.items, NextItems)
+    num_positions = batch.histories.item_BL.shape[1] + 1
+    return int((batch.items.position_N % num_positions > 0).sum())
 
 
 def flops_per_target(module: UserModule, batches: Iterator[TrainBatch]) -> float:
@@ -99,8 +102,7 @@ def flops_per_target(module: UserModule, batches: Iterator[TrainBatch]) -> float
         counts = {
             "rows": len(batch.histories.length_B),
             "tokens": tokens,
-            "queries": len(batch.items.row_Q),
-            "targets": len(batch.items.target_item_P),
+            **dict(zip(("queries", "targets"), batch.items.counts, strict=True)),
             "candidates": len(catalogue.item_V),
             "cuts": 0,
             "periods": len(catalogue.popularity_TVW),
