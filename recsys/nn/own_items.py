@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from recsys.batch import Histories
+from recsys.nn.attention import fused_attention
 from recsys.schema import SECONDS_PER_DAY
 
 KEY_WIDTH = 32
@@ -97,11 +98,10 @@ class Recall(nn.Module):
         assert not self.has_time, "the age of an event differs from position to position"
         S = item_BLS.shape[-1]
         room = max(S - KEY_WIDTH, 0)  # the fused kernel wants all widths equal
-        mixed_BLS = F.scaled_dot_product_attention(
+        mixed_BLS = fused_attention(
             F.pad(self.query(hidden_BLD), (0, room))[:, None],
             F.pad(self.key(hidden_BLD), (0, room))[:, None],
             F.pad(item_BLS, (0, KEY_WIDTH + room - S, 1, 0))[:, None],
-            is_causal=True,
             scale=KEY_WIDTH**-0.5,
         )
         return mixed_BLS[:, 0, :, :S]

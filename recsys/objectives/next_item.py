@@ -13,6 +13,7 @@ from torch import Tensor
 
 # Of float32 logits: on a processor what its cache still holds some of, elsewhere what keeps the device busy.
 _PIECE_BYTES, _DEVICE_PIECE_BYTES = 8 << 20, 256 << 20
+_LEAST_LOGIT = -1e30  # of the largest, where nothing can be chosen
 
 
 def next_item_loss(
@@ -54,17 +55,20 @@ class _NextItem(torch.autograd.Function):
             # writes -inf over the target's own column, and over nothing where it has none
             own_C1 = share_CK.gather(1, column_C1.clamp(min=0)).masked_fill(column_C1 >= 0, -math.inf)
             share_CK.scatter_(1, column_C1.clamp(min=0), own_C1)
-            others_C = torch.logsumexp(share_CK, 1)
-            total_C = torch.logaddexp(others_C, positive_N[at])
+            most_C = share_CK.amax(1).clamp(min=_LEAST_LOGIT)
+            share_CK.sub_(most_C[:, None]).exp_()
+            total_C = torch.logaddexp(share_CK.sum(1).log() + most_C, positive_N[at])
             loss = loss + (total_C - positive_N[at]).sum()
             if d_query_NS is None or d_item_KS is None:
                 continue
-            share_CK.sub_(total_C[:, None]).exp_()
-            d_bias_K += share_CK.sum(0)
+            # shares of the softmax are these times scale_C, which is less to multiply after the products
+            scale_C = torch.exp(most_C - total_C)
             d_positive_N[at] = torch.exp(positive_N[at] - total_C) - 1
-            d_logits_CK = share_CK.to(dtype)
+            d_bias_K.addmv_(share_CK.T, scale_C)
+            d_logits_CK, scale_C1 = share_CK.to(dtype), scale_C[:, None].to(dtype)
             torch.mm(d_logits_CK, item_KS, out=d_query_NS[at])
-            d_item_KS += torch.mm(d_logits_CK.T, query_NS[at])
+            d_query_NS[at] *= scale_C1
+            d_item_KS += torch.mm(d_logits_CK.T, query_NS[at] * scale_C1)
         if needs_grad:
             ctx.save_for_backward(d_query_NS, d_item_KS, d_bias_K, d_positive_N)
         return loss
