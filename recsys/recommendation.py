@@ -17,9 +17,9 @@ from recsys.bundle_fit import catalogue_for, check_fit, check_unseen
 from recsys.data.cut_features import CutScaler
 from recsys.data.cut_tables import CutTable
 from recsys.data.tables import FeatureTables, Items
-from recsys.evaluation.dial import advantage_of, carried
+from recsys.evaluation.dial import advantage_of
 from recsys.evaluation.scoring import ScoredUsers, item_vectors, score_users
-from recsys.evaluation.views import candidate_scores, category_of, seen_and_targets, top_ranked
+from recsys.evaluation.views import candidate_scores, carried, category_of, seen_and_targets, top_ranked
 from recsys.nn.value_heads import ValueHeadsConfig
 from recsys.policy.exposure import MOST_USERS, exposure_prices
 from recsys.policy.slates import PolicyConfig, Slates, draw_slates
