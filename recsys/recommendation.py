@@ -142,6 +142,16 @@ class Recommender:
             heads=heads.config if heads is not None else None,
         )
 
+    def scores(self, row_B: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Scores (B, V) of some users by their rows of the cut, num_users for `anyone`, as slates are drawn
+        from; with them the places in row_B that they are of.
+        """
+        if not len(row_B):
+            return
+        table = with_anyone(self._table).rows(row_B)
+        for chunk, score_BV in self._scored(table, first=row_B, num_draws=0):
+            yield chunk.rows, score_BV - self._price_V
+
     def _scored(
         self, table: CutTable, *, first: int | np.ndarray, num_draws: int, progress: str | None = None
     ) -> Iterator[tuple[ScoredUsers, np.ndarray]]:
