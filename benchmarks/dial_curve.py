@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,15 +27,15 @@ from benchmarks.closed_loop import (
     DATASET,
     REFERENCE,
     ROOT,
-    TOP_K,
+    SERVED,
     Loop,
     Place,
-    front_of,
+    in_service,
+    judge,
     learn,
     make_log,
     measure,
     per_user,
-    run,
     simulate,
 )
 from recsys.bundle import Bundle, load_bundle, save_bundle
@@ -65,26 +66,18 @@ def curve(loop: Loop, place: Place, bundle: Bundle, name: str, dials: list[float
     log, values = folder / "log.txt", dict(np.load(folder / "values.npz"))
     base = float(values["accuracy"].mean())
     attainable = float(per_user(place, 1)["attainable"].mean())
-    where = [
-        *(f"features_dir={folder / 'features'}", f"models_dir={folder / 'models'}"),
-        *(f"cache_dir={folder / 'cache'}", f"dataset={DATASET}", f"bundle={name}"),
-    ]
     save_bundle(bundle, folder / "models" / DATASET / name)
-    settings = f"dial.settings=[{','.join(map(str, dials))}]"
-    run(log, "-m", "recsys", "evaluate", "split=test", settings, f"output_dir={folder / name}", *where)
-    front = {row["dial"]: row for row in front_of(folder / name)["front"]}
+    judged = replace(loop, extra=(f"dial.settings=[{','.join(map(str, dials))}]",))
+    found = judge(judged, place, 1, split="test", penalty=0.0, bundle=name)
+    front = {row["dial"]: row for row in found["front"]}
     rows = []
     for dial in dials:
-        shown = folder / f"{name}-slates"
-        slates = ["policy=deterministic", f"policy.dial={dial}", "top_k=200", "show_names=false"]
-        run(log, "-m", "recsys", "recommend", *slates, f"output_dir={shown}", *where)
         truth = folder / f"{name}-truth"
         simulate(
-            *(loop, place, log, truth, f"policies=[{TOP_K}]", "policy=deterministic"),
-            *(f"days={loop.value_days}", f"state={place.log(1) / 'state.npz'}"),
-            f"top_k={shown / 'top_k.parquet'}",
+            *(loop, place, log, truth, f"policies=[{SERVED}]", "policy=deterministic"),
+            *(f"days={loop.value_days}", *in_service(loop, place, 1, dial=dial, bundle=name)),
         )
-        value = float(np.mean(pq.read_table(truth / "values.parquet")[TOP_K].to_numpy()))
+        value = float(np.mean(pq.read_table(truth / "values.parquet")[SERVED].to_numpy()))
         row = {"dial": dial, "value": round(value, 3), "share": round((value - base) / attainable, 3)}
         row |= {end: round(front[dial][end], 4) for end in ("ndcg_loss", "ndcg_loss_low", "ndcg_loss_high")}
         print(
@@ -102,9 +95,18 @@ def main() -> None:
     parser.add_argument("--dials", type=float, nargs="+", default=[0.15, 0.3, 0.6, 1.0, 1.6])
     parser.add_argument("--users", type=int, default=Loop.users)
     parser.add_argument("--items", type=int, default=Loop.items)
+    for name in ("first_days", "window_days", "renew_days"):
+        parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=getattr(Loop, name))
     parser.add_argument("--output", type=Path, default=ROOT / "outputs" / "dial_curve")
     given = parser.parse_args()
-    loop = Loop(users=given.users, items=given.items, category_penalty=0.0)
+    loop = Loop(
+        users=given.users,
+        items=given.items,
+        first_days=given.first_days,
+        window_days=given.window_days,
+        renew_days=given.renew_days,
+        category_penalties=(0.0,),
+    )
     place = Place("default", given.seed, given.output.resolve() / f"seed{given.seed}")
     folder = place.round(1)
     if not (folder / "values.npz").is_file():  # the last thing that the round leaves

@@ -1,14 +1,15 @@
 """The policies of `recsys simulate`, by name.
 
-Oracles come from recsys.simulator; slates of chance, and those of a file that `recommend` wrote, are drawn by
-recsys.policy, so that their log has its propensities. Legend: that of recsys.simulator, and R rows.
+Oracles come from recsys.simulator; slates of chance, those of a file that `recommend` wrote and those of a
+bundle in service are drawn by recsys.policy, so that their log has its propensities.
+Legend: that of recsys.simulator, and R rows.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from recsys.policy.slates import DETERMINISTIC, PLACKETT_LUCE, PolicyConfig, Sla
 from recsys.pseudonym import Key, pseudonym
 from recsys.schema import PAD, Column, InputError, Recommendation
 from recsys.simulator.logs import item_ids, slate_timestamp, user_ids
-from recsys.simulator.market import Market, Policy
+from recsys.simulator.market import Day, Market, Policy
 from recsys.simulator.policies import (
     Popular,
     Random,
@@ -35,9 +36,9 @@ from recsys.simulator.policies import (
 from recsys.simulator.scene import Scene
 
 REFERENCE = "myopic_revenue"
-VALUE_AWARE, TOP_K, STOCHASTIC = "value_aware", "top_k", "_stochastic"
+VALUE_AWARE, TOP_K, SERVED, STOCHASTIC = "value_aware", "top_k", "served", "_stochastic"
 _SCORERS: dict[str, Scorer] = {"myopic_clicks": expected_clicks, REFERENCE: expected_revenue}
-DRAWN = (TOP_K, *(name + STOCHASTIC for name in (TOP_K, *_SCORERS)))  # these can be logged
+DRAWN = (TOP_K, SERVED, *(name + STOCHASTIC for name in (TOP_K, SERVED, *_SCORERS)))  # these can be logged
 NAMES = ("random", "popular", *_SCORERS, VALUE_AWARE, *DRAWN)
 
 _TOP_K_SCHEMA = pa.schema(
@@ -50,27 +51,41 @@ _TOP_K_SCHEMA = pa.schema(
 )
 _ROWS_PER_BLOCK = 1024
 
-DenseScores = Iterator[tuple[np.ndarray, np.ndarray]]  # rows of those present, scores_BV (-inf: none)
+DenseScores = Iterable[tuple[np.ndarray, np.ndarray]]  # rows of those present, scores_BV (-inf: none)
 
 
 @dataclass(frozen=True, kw_only=True)
 class PolicyParts:
-    """What policies are made with: `slates` says how those of chance draw, `weights` is the dial."""
+    """What policies are made with: `slates` says how those of chance draw, `weights` is the oracles' dial;
+    bundle and tables are the folders of what is in service, None for nothing.
+    """
 
     slates: PolicyConfig
     shelf_size: int
     weights: list[float]
     top_k: Path | None
     key: Key
+    bundle: Path | None = None
+    tables: Path | None = None
+    cache_dir: Path = Path("outputs/cache")
+    renew_days: int = 7
 
 
 class Drawn:
-    """Slates that recsys.policy draws from scores. Remembers what it has shown, and nothing from before."""
+    """Slates that recsys.policy draws from scores. Remembers what it has shown, and nothing from before.
+
+    `saw` is told of every day that is over.
+    """
 
     def __init__(
-        self, scores: Callable[[Scene], DenseScores], *, config: PolicyConfig, fingerprint: str
+        self,
+        scores: Callable[[Scene], DenseScores],
+        *,
+        config: PolicyConfig,
+        fingerprint: str,
+        saw: Callable[[Day], None] = lambda _: None,
     ) -> None:
-        self._scores, self.config = scores, config
+        self._scores, self.config, self.saw = scores, config, saw
         self.version = config.version(bundle_fingerprint=fingerprint)
         self._memory: CategoryMemory | None = None
 
@@ -144,6 +159,8 @@ def _drawn(name: str, market: Market, parts: PolicyParts) -> Drawn:
         kind=PLACKETT_LUCE if by_chance else DETERMINISTIC,
         exploration_floor=parts.slates.exploration_floor if by_chance else 0.0,
     )
+    if name.startswith(SERVED):
+        return _served(market, parts, config)
     if not name.startswith(TOP_K):
         ranked = _ranked(_SCORERS[name.removesuffix(STOCHASTIC)], parts)
         return Drawn(
@@ -159,6 +176,26 @@ def _drawn(name: str, market: Market, parts: PolicyParts) -> Drawn:
         config=config,
         fingerprint=hashlib.sha256(parts.top_k.read_bytes()).hexdigest(),
     )
+
+
+def _served(market: Market, parts: PolicyParts, config: PolicyConfig) -> Drawn:
+    if parts.bundle is None or parts.tables is None:
+        raise InputError(
+            f"policy {SERVED} shows what a bundle scores from the log so far; set bundle to its folder and "
+            "tables to that of the log's feature tables"
+        )
+    from recsys.bundle import load_bundle  # torch is for those who serve
+    from recsys.data.tables import FeatureTables
+    from recsys.market_service import Service
+
+    bundle = load_bundle(parts.bundle)
+    tables = FeatureTables(tables_dir=parts.tables, cache_dir=parts.cache_dir)
+    config = dataclasses.replace(config, dial=bundle.dial if config.dial is None else config.dial)
+    service = Service(
+        bundle=bundle, tables=tables, market=market, key=parts.key, policy=config, renew_days=parts.renew_days
+    )
+    fingerprint = f"{bundle.fingerprint} {tables.fingerprint} {parts.renew_days}"
+    return Drawn(service, config=config, fingerprint=fingerprint, saw=service.saw)
 
 
 def _log_scores(ranked: Ranked, scene: Scene) -> DenseScores:

@@ -39,6 +39,10 @@ class SimulateSettings:
     weights: list[float]
     shelf_size: int
     top_k: str | None = None
+    bundle: str | None = None
+    tables: str | None = None
+    cache_dir: str
+    renew_days: int
     state: str | None = None
     log: str | None = None
     output_dir: str
@@ -46,6 +50,7 @@ class SimulateSettings:
     def __post_init__(self) -> None:
         check_range("days", self.days, least=1)
         check_range("shelf_size", self.shelf_size, least=1)
+        check_range("renew_days", self.renew_days, least=1)
         for weight in self.weights:
             check_range("weights", weight, least=0)
 
@@ -63,8 +68,12 @@ class Simulation:
             slates=slates,
             shelf_size=settings.shelf_size,
             weights=[float(weight) for weight in settings.weights],
-            top_k=Path(settings.top_k) if settings.top_k else None,
+            top_k=_path(settings.top_k),
             key=key,
+            bundle=_path(settings.bundle),
+            tables=_path(settings.tables),
+            cache_dir=Path(settings.cache_dir),
+            renew_days=settings.renew_days,
         )
         self.policies = make_policies(settings.policies, market, parts)
         if settings.log is not None and settings.log not in {*self.policies} & {*DRAWN}:
@@ -95,6 +104,8 @@ class Simulation:
             for _ in range(self.settings.days):
                 day = market.day(policy)
                 ledger.add(day)
+                if isinstance(policy, Drawn):
+                    policy.saw(day)
                 on_day(name)
                 yield day
 
@@ -116,8 +127,12 @@ class Simulation:
             num_users=settings.users,
             num_items=settings.items,
             seed=settings.seed,
-            state_file=Path(settings.state) if settings.state else None,
+            state_file=_path(settings.state),
         )
+
+
+def _path(name: str | None) -> Path | None:
+    return Path(name) if name else None
 
 
 def figures(ledgers: Mapping[str, Ledger]) -> dict[str, dict[str, Any]]:

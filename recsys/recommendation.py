@@ -18,9 +18,9 @@ from recsys.data.cut_features import CutScaler
 from recsys.data.cut_tables import CutTable
 from recsys.data.tables import FeatureTables, Items
 from recsys.evaluation.best_items import BestFinder, BestItems, finds_without_scores
-from recsys.evaluation.dial import advantage_of, carried
+from recsys.evaluation.dial import advantage_of
 from recsys.evaluation.scoring import ScoredUsers, item_vectors, score_users
-from recsys.evaluation.views import candidate_scores, category_of, seen_and_targets
+from recsys.evaluation.views import candidate_scores, carried, category_of, seen_and_targets
 from recsys.metrics.ragged import Ragged
 from recsys.nn.value_heads import ValueHeadsConfig
 from recsys.policy.candidates import candidates_hash
@@ -154,6 +154,17 @@ class Recommender:
             items=self.items,
             heads=heads.config if heads is not None else None,
         )
+
+    def scores(self, row_B: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Scores (B, V) of some users by their rows of the cut, num_users for `anyone`, as slates are drawn
+        from; with them the places in row_B that they are of.
+        """
+        if not len(row_B):
+            return
+        table = self._table.with_anyone().rows(row_B)
+        seen = self._seen(table)
+        for chunk in self._scored(table, linear=False, num_draws=0):
+            yield chunk.rows, self._final(chunk, seen, row_B[chunk.rows]) - self._price_V
 
     def _ranked(
         self, table: CutTable, *, first: int, progress: str | None

@@ -29,6 +29,8 @@ def simulate(world: str, seed: int, folder: Path) -> dict:
         policies=["value_aware"],
         weights=[0.2],
         shelf_size=12,
+        cache_dir=str(folder),
+        renew_days=7,
         output_dir=str(folder),
     )
     simulation = Simulation(settings, world=load_world(world), slates=SLATES, key=load_key({}))
@@ -92,6 +94,8 @@ def test_only_drawn_policies_that_run_are_logged() -> None:
                     policies=["random"],
                     weights=[],
                     shelf_size=5,
+                    cache_dir="nowhere",
+                    renew_days=7,
                     log=log,
                     output_dir="nowhere",
                 ),

@@ -1,6 +1,6 @@
-"""What turning the dial costs in accuracy and earns in value, setting by setting.
+"""What turning the dial costs in accuracy (`dial_accuracy`) and earns in value, setting by setting.
 
-Legend: U users, B users of a chunk, V items, K ranks, F folds of users.
+Legend: U users, V items, F folds of users.
 """
 
 from __future__ import annotations
@@ -8,34 +8,17 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from scipy import sparse
 
 from recsys.bundle import Bundle
-from recsys.bundle_fit import catalogue_for
-from recsys.data.cut_features import CutScaler
-from recsys.data.tables import FeatureTables, Items
-from recsys.evaluation.scoring import score_users
-from recsys.evaluation.views import (
-    View,
-    candidate_scores,
-    category_of,
-    impressions_of,
-    ranking_views,
-    seen_and_targets,
-)
-from recsys.metrics.beyond_accuracy import catalogue_coverage
-from recsys.metrics.interval import mean_interval, paired_difference
-from recsys.metrics.ranking import hits, ranking_metrics
+from recsys.data.tables import FeatureTables
+from recsys.evaluation.dial_accuracy import accuracy_front, all_settings
+from recsys.evaluation.views import impressions_of
 from recsys.policy.advantage import Advantage, cross_fitted
 from recsys.policy.dial import DialConfig, default_dial
-from recsys.policy.memory import shown_before
 from recsys.policy.off_policy.panel import PanelConfig
 from recsys.policy.off_policy.tilt import TiltedLog, gain_of
-from recsys.policy.slates import DETERMINISTIC, PolicyConfig, draw_slates
 from recsys.schema import InputError
 
-K = 10
-_CANDIDATES = 200
 NO_LOG = (
     "no impressions with propensities were handed back for these tables; show slates of policy.kind="
     "plackett_luce and hand their log in with `python -m recsys feedback`"
@@ -83,7 +66,7 @@ def dial_front(
     weight_U = advantage.user_weights(
         tables.histories, table.user_index, table.cut, event_types=tables.metadata["event_types"]
     )
-    front = _front(bundle, tables, split, advantage, weight_U, config)
+    front = accuracy_front(bundle, tables, split, advantage, weight_U, config)
     index_weight_U = np.ones(tables.histories.num_users + 1)
     index_weight_U[table.user_index] = weight_U
     panels, refused = _panels(bundle, tables, split, index_weight_U, config, most_reward)
@@ -99,59 +82,6 @@ def dial_front(
     shown = default or _largest_allowed(front, config.most_ndcg_loss)
     found = {"front": front, "default": default, "refused": refused, "split": split}
     return found | {"panel": None if shown is None else panels.get(shown), "panel_dial": shown}
-
-
-def _front(
-    bundle: Bundle,
-    tables: FeatureTables,
-    split: str,
-    advantage: Advantage,
-    weight_U: np.ndarray,
-    config: DialConfig,
-) -> list[dict[str, Any]]:
-    """A row a setting, dial 0 first, with what it costs in accuracy: every user's list at each of them."""
-    table, items = tables.at_cut(split=split), tables.items(split)
-    seen, _ = seen_and_targets(tables, table)
-    view = ranking_views(tables, table, items, known=items.in_training)[0]
-    settings = _settings(config)
-    accuracy, slates = (
-        PolicyConfig(
-            kind=DETERMINISTIC,
-            slate_size=K,
-            num_candidates=_CANDIDATES,
-            category_penalty=penalty,
-            category_memory_days=config.category_memory_days,
-        )
-        for penalty in (0.0, config.category_penalty)
-    )
-    category_V = category_of(tables, items)
-    carried_UC = carried(tables, items, policy=slates, at=table.cut)
-    plain = np.zeros((len(view.rows), K), np.int64)
-    ranked = {dial: np.zeros((len(view.rows), K), np.int64) for dial in settings}
-    for chunk in score_users(
-        model=bundle.model,
-        catalogue=catalogue_for(bundle, tables, split),
-        tables=tables,
-        table=table,
-        scaler=CutScaler(**bundle.scaler),
-    ):
-        inside = np.isin(chunk.rows, view.rows)
-        rows = chunk.rows[inside]
-        if not len(rows):
-            continue
-        at = np.searchsorted(view.rows, rows)
-        score_BV = candidate_scores(
-            chunk.score_BV[inside],
-            candidate=view.candidate,
-            seen=seen if view.hides_seen else None,
-            rows=rows,
-        )
-        plain[at] = _slate(score_BV, accuracy, None, None)
-        carried_BC = None if carried_UC is None else carried_UC[table.user_index[rows]].toarray()
-        for dial in settings:
-            turned_BV = advantage.scores(score_BV, weight_U[rows], dial=dial)
-            ranked[dial][at] = _slate(turned_BV, slates, category_V, carried_BC)
-    return _accuracy(plain, ranked, view, np.nan_to_num(items.price), tables.num_items)
 
 
 def _panels(
@@ -178,13 +108,9 @@ def _panels(
     panel = PanelConfig(level=config.level, most_reward=most_reward)
     return {
         dial: log.panel(folds_FV, index_weight_U, dial=dial, config=panel)
-        for dial in _settings(config)
+        for dial in all_settings(config)
         if dial > 0
     }, refused
-
-
-def _settings(config: DialConfig) -> list[float]:
-    return [0.0, *sorted(set(config.settings))]
 
 
 def _largest_allowed(front: list[dict[str, Any]], most_ndcg_loss: float) -> float | None:
@@ -211,74 +137,6 @@ def _log(tables: FeatureTables, split: str, config: DialConfig) -> tuple[TiltedL
     except InputError as error:
         return None, str(error)
     return log, None
-
-
-def carried(tables: FeatureTables, items: Items, *, policy: PolicyConfig, at: int) -> sparse.csr_array | None:
-    """(U + 1, C + 1) What users were shown of every category before a time, as the policy remembers it, by
-    user_index; None where it remembers nothing, or nothing was handed back.
-    """
-    category_V, impressions = category_of(tables, items), impressions_of(tables)
-    if policy.category_memory_days == 0 or category_V is None or impressions is None:
-        return None
-    return shown_before(
-        impressions,
-        user_key_U=np.asarray(tables.histories.user_key),
-        item_id_V=items.item_id,
-        category_V=category_V,
-        at=at,
-        half_life_days=policy.category_memory_days,
-    )
-
-
-def _slate(
-    score_BV: np.ndarray,
-    config: PolicyConfig,
-    category_V: np.ndarray | None,
-    carried_BC: np.ndarray | None,
-) -> np.ndarray:
-    """(B, K) item_index, best first."""
-    users_B = np.arange(len(score_BV))
-    return draw_slates(
-        scores_BV=score_BV,
-        user_index_B=users_B,
-        config=config,
-        category_V=category_V,
-        carried_BC=carried_BC,
-    ).item_BK
-
-
-def _accuracy(
-    plain_UK: np.ndarray, ranked: dict[float, np.ndarray], view: View, price_V: np.ndarray, num_items: int
-) -> list[dict[str, Any]]:
-    if not len(view.rows):
-        return []
-    base_U = ranking_metrics(ranked_UK=plain_UK, targets=view.targets, ks=(K,))[f"ndcg@{K}"]
-    base = float(base_U.mean())
-    front = []
-    for dial, ranked_UK in ranked.items():
-        ndcg_U = ranking_metrics(ranked_UK=ranked_UK, targets=view.targets, ks=(K,))[f"ndcg@{K}"]
-        loss = paired_difference(base_U, ndcg_U).as_dict()
-        front.append(
-            {
-                "dial": dial,
-                f"ndcg@{K}": mean_interval(ndcg_U).value,
-                "ndcg_loss": (loss["value"] or 0.0) / base if base > 0 else 0.0,
-                "ndcg_loss_low": (loss["low"] or 0.0) / base if base > 0 else 0.0,
-                "ndcg_loss_high": (loss["high"] or 0.0) / base if base > 0 else 0.0,
-                f"value@{K}": _value_at(ranked_UK, view, price_V),
-                f"coverage@{K}": catalogue_coverage(ranked_UK=ranked_UK, num_items=num_items, k=K),
-            }
-        )
-    return front
-
-
-def _value_at(ranked_UK: np.ndarray, view: View, price_V: np.ndarray) -> float:
-    """Price of the hits / that of the dearest K targets, over all users."""
-    got = (hits(ranked_UK=ranked_UK, targets=view.targets) * price_V[ranked_UK]).sum()
-    best = sum(
-        float(np.sort(price_V[view.targets.row(k)])[::-1][:K].sum()) for k in range(view.targets.num_rows)
-    )
-    return float(got) / best if best > 0 else 0.0
 
 
 def front_lines(found: dict[str, Any]) -> list[str]:

@@ -10,10 +10,13 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from scipy import sparse
 
 from recsys.data.cut_tables import CutTable
 from recsys.data.tables import FeatureTables, Items
 from recsys.metrics.ragged import Ragged
+from recsys.policy.memory import shown_before
+from recsys.policy.slates import PolicyConfig
 from recsys.schema import SECONDS_PER_DAY, Table
 
 MAX_RANK = 50
@@ -57,6 +60,28 @@ def seen_and_targets(tables: FeatureTables, table: CutTable) -> tuple[Ragged, Ra
     )
 
 
+def targets_by_day(
+    tables: FeatureTables, table: CutTable, view: View
+) -> tuple[np.ndarray, np.ndarray, Ragged]:
+    """The view's targets by the day of the window (from 0, 24 hours from the cut on) that they were taken on:
+    row, ascending, and day of each list, and its targets.
+    """
+    flat, num_items, num_days = tables.histories, tables.num_items + 1, tables.window_days
+    user_V = table.user_index[view.rows]
+    begin = flat.offsets[user_V - 1] + table.prefix_length[view.rows]
+    counts = flat.offsets[user_V] - begin
+    place = np.repeat(np.arange(len(view.rows)), counts)
+    event = np.repeat(begin - (np.cumsum(counts) - counts), counts) + np.arange(counts.sum())
+    item = np.asarray(flat.item_index)[event].astype(np.int64)
+    wanted = view.targets.row_of_entry * num_items + view.targets.values
+    day = (np.asarray(flat.timestamp)[event] - table.cut - 1) // SECONDS_PER_DAY
+    asked = np.isin(flat.event_type[event], tables.target_types) & (day < num_days)
+    asked &= np.isin(place * num_items + item, wanted)
+    list_key, at = np.unique(place[asked] * num_days + day[asked], return_inverse=True)
+    targets = Ragged.from_pairs(row_E=at, value_E=item[asked], num_rows=len(list_key))
+    return view.rows[list_key // num_days], list_key % num_days, targets
+
+
 def ranking_views(tables: FeatureTables, table: CutTable, items: Items, *, known: np.ndarray) -> list[View]:
     """All items; items new to the user; items first seen after the cut; users without history."""
     seen, targets = seen_and_targets(tables, table)
@@ -93,6 +118,23 @@ def impressions_of(tables: FeatureTables) -> pa.Table | None:
     folder = tables.dir / Table.IMPRESSIONS
     table = pq.read_table(folder) if folder.is_dir() else None
     return table if table is not None and table.num_rows else None
+
+
+def carried(tables: FeatureTables, items: Items, *, policy: PolicyConfig, at: int) -> sparse.csr_array | None:
+    """(U + 1, C + 1) What users were shown of every category before a time, as the policy remembers it, by
+    user_index; None where it remembers nothing, or nothing was handed back.
+    """
+    category_V, impressions = category_of(tables, items), impressions_of(tables)
+    if policy.category_memory_days == 0 or category_V is None or impressions is None:
+        return None
+    return shown_before(
+        impressions,
+        user_key_U=np.asarray(tables.histories.user_key),
+        item_id_V=items.item_id,
+        category_V=category_V,
+        at=at,
+        half_life_days=policy.category_memory_days,
+    )
 
 
 def candidate_scores(

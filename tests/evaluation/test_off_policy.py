@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +16,8 @@ from recsys.evaluation.off_policy import OffPolicyConfig, own_lines, own_panel, 
 from recsys.policy.slates import PolicyConfig
 from recsys.schema import Split
 from tests import tiny
+from tests.evaluation.conftest import DATASET, hand_back
 
-DATASET = "dataset=market"
-WORLD = ("world=default", "seed=0", "users=500", "items=60", "shelf_size=60", "days=60")
-SPLIT = tuple(
-    f"dataset.split.{name}" for name in ("test_days_before_end=7", "window_days=7", "horizons_days=[7]")
-)
-SPARK = ("spark.master='local[2]'", "spark.driver_memory=1g", "spark.shuffle_partitions=2")
-TRAIN = (*(each for each in tiny.TRAIN_OVERRIDES if not each.startswith("fit_until")), "fit_until=validation")
 TEMPERATURE = 0.7
 
 
@@ -36,26 +29,6 @@ def policy(**changes: Any) -> PolicyConfig:
 def judged(tables: FeatureTables, bundle: Path, **changes: Any) -> dict[str, Any]:
     settings = {"policy": policy(), "horizon_days": 30, "level": 0.95, "config": OffPolicyConfig()}
     return own_panel(bundle=load_bundle(bundle), tables=tables, split=Split.TEST, **(settings | changes))
-
-
-@pytest.fixture(scope="module")
-def market(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Working folder: a log of a stochastic policy, handed back; tables; the bundle `loop`."""
-    place = tmp_path_factory.mktemp("market")
-    name = "myopic_revenue_stochastic"
-    logged = ("output_dir=sim", f"policies=[{name}]", f"log={name}", "policy.temperature=0.3")
-    tiny.run("-m", "recsys", "simulate", *WORLD, *logged, cwd=place)
-    shutil.copytree(place / "sim" / "log", place / "outputs" / "simulate" / "default" / "log")
-    hand_back(place, place / "sim" / "log" / "impressions.parquet", "feedback")
-    tiny.run("-m", "recsys", "train", DATASET, "name=loop", *TRAIN, cwd=place)
-    return place
-
-
-def hand_back(place: Path, impressions: Path, folder: str) -> FeatureTables:
-    where = (DATASET, f"feedback_dir={folder}")
-    tiny.run("-m", "recsys", "feedback", *where, f"impressions={impressions}", cwd=place)
-    tiny.run("-m", "spark_jobs", *where, *SPLIT, *SPARK, cwd=place)
-    return FeatureTables(tables_dir=place / "features" / "market" / "latest", cache_dir=place / "cache")
 
 
 @pytest.mark.slow
@@ -93,7 +66,8 @@ def test_slates_that_the_policy_drew_itself_weigh_one(market: Path) -> None:
     shown = ("at=validation", f"shown_at='{moment}'", "output_dir=own", "top_k=10")
     tiny.run("-m", "recsys", "recommend", DATASET, "bundle=loop", *shown, *drawn, cwd=market)
     impressions = market / "own" / "impressions.parquet"
-    again = hand_back(market, impressions, "own_feedback")
+    hand_back(market, impressions, "own_feedback")
+    again = FeatureTables(tables_dir=market / "features" / "market" / "latest", cache_dir=market / "cache")
 
     found = judged(again, bundle, policy=policy(dial=0.0))
     assert found["overlap"]["num_weights"] == pq.read_metadata(impressions).num_rows
