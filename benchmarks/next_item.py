@@ -31,6 +31,7 @@ PUBLISHED = {  # HR@10, NDCG@10 on this very file: README of antklen/sasrec-bert
 VARIANTS: dict[str, tuple[str, ...]] = {
     "as shipped": (),
     "learned positions": ("model.positions=learned",),
+    "cross-attention": ("model.cross_attention=true",),
     "2 blocks": ("model.num_blocks=2",),
     "6 blocks": ("model.num_blocks=6",),
     "width 64": ("model.width=64", "model.score_width=64", "model.num_heads=2"),

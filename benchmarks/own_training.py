@@ -44,7 +44,8 @@ def module_of(workload: Workload, samples: TrainingSamples) -> UserModule:
         score_width=size.width,
         num_blocks=size.num_blocks,
         num_heads=size.num_heads,
-        positions="rotary",  # conf/model/sequence.yaml
+        positions="rotary",  # this and the next as in conf/model/sequence.yaml
+        cross_attention=False,
         dropout=size.dropout,
         user_dropout=size.dropout,
     )

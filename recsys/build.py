@@ -38,6 +38,7 @@ class ModelSettings:
     num_blocks: int = 2
     num_heads: int = 2
     positions: str = "learned"
+    cross_attention: bool = True
     dropout: float = 0.2
     user_dropout: float = 0.3
     value_dropout: float = 0.85
@@ -106,6 +107,7 @@ def model_config(
         num_heads=settings.num_heads,
         max_length=samples.config.max_length,
         positions=settings.positions,
+        cross_attention=settings.cross_attention,
         dropout=settings.dropout,
         user_dropout=settings.user_dropout,
         temperature=settings.temperature,

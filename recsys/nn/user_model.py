@@ -46,6 +46,7 @@ class UserModelConfig:
     num_heads: int = 2
     max_length: int = 200
     positions: str = "learned"  # one of POSITIONS
+    cross_attention: bool = True
     dropout: float = 0.2
     user_dropout: float = 0.3
     temperature: float = 0.07
@@ -143,10 +144,11 @@ class UserModel(nn.Module):
             for _ in range(config.num_blocks)
         )
         self.final_norm = nn.RMSNorm(width)
-        self.cross_query = nn.Linear(width, width)
-        self.cross_key = nn.Linear(width, width)
-        self.cross_value = nn.Linear(width, width)
-        self.cross_out = nn.Linear(width, width)
+        if config.cross_attention:
+            self.cross_query = nn.Linear(width, width)
+            self.cross_key = nn.Linear(width, width)
+            self.cross_value = nn.Linear(width, width)
+            self.cross_out = nn.Linear(width, width)
         self.user_projection = nn.Linear(width, config.score_width)
         self.item_projection = nn.Linear(width, config.score_width)
         self.temperature = Temperature(config.temperature)
@@ -198,16 +200,22 @@ class UserModel(nn.Module):
             else:
                 hidden_BLD = block(hidden_BLD)
         hidden_BLD = self.final_norm(hidden_BLD)
-        # The query is content and profile known at t; keys are the history's content; values its states.
-        content_BLD = self._with_start(items.content_VD[histories.item_BL])
+        user_BLD = hidden_BLD
+        if self.config.cross_attention:
+            content_BLD = self._with_start(items.content_VD[histories.item_BL])
+            user_BLD = hidden_BLD + self._crossed(hidden_BLD, content_BLD, profile_B1D)
+        return UserStates(hidden_BLD, user_BLD, items.vector_VS)
+
+    def _crossed(self, hidden_BLD: Tensor, content_BLD: Tensor, profile_B1D: Tensor) -> Tensor:
+        """The query is content and profile known at t; keys are the history's content, values its states."""
         mixed_BLD = attend(
             self.cross_query(content_BLD + profile_B1D + hidden_BLD),
             self.cross_key(content_BLD),
             self.cross_value(hidden_BLD),
             num_heads=self.config.num_heads,
         )
-        user_BLD = hidden_BLD + self.cross_out(mixed_BLD)
-        return UserStates(hidden_BLD, user_BLD, items.vector_VS)
+        crossed_BLD: Tensor = self.cross_out(mixed_BLD)
+        return crossed_BLD
 
     def item_vectors(self, raw_VD: Tensor) -> Tensor:
         """(V, S + 1) unit vectors: lengths above 1 are cut, and what is missing to 1 goes into a last

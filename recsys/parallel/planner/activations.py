@@ -32,7 +32,8 @@ def saved_bytes(
         "tokens": work.rows * work.events * (3 * a + INDEX_BYTES) + mask * positions * D,
         "blocks": config.num_blocks * block,
         # norm's input and output, sum, content, q, k, v, mixed
-        "cross-attention": (8 + copies) * token + statistics * (1 + config.num_heads),
+        "cross-attention": config.cross_attention
+        * ((8 + copies) * token + statistics * (1 + config.num_heads)),
         "user vectors": _user_vectors(config, work, a=a, mask=mask),
         # cosine, nearness, closed items, logits
         "scores": work.queries * work.candidates * (2 * a + 1 + FLOAT_BYTES),

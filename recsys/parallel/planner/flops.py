@@ -40,7 +40,7 @@ def products(config: UserModelConfig, work: Workload) -> list[Product]:
         # qkv 3, gate 1, out 1, up 4, down 2
         Product("blocks", config.num_blocks * 22 * positions * D * D, again=again),
         Product("block attention", config.num_blocks * attention, again=again),
-        Product("cross-attention", 8 * positions * D * D + attention),
+        Product("cross-attention", config.cross_attention * (8 * positions * D * D + attention)),
         Product("item vectors", 2 * V * D * S),
         Product("item numbers", 2 * V * config.item_tower.num_numeric * D, 1),
         Product("popularity", 2 * work.periods * V * NUM_POPULARITY, 1),

@@ -34,6 +34,7 @@ CASES: dict[str, dict[str, Any]] = {
             width=96, score_width=48, num_blocks=5, num_heads=4, activation_checkpointing=True
         )
     },
+    "no cross-attention": {"settings": ModelSettings(cross_attention=False)},
     "long rows": {"max_length": 250, "batch": BatchSettings(tokens_per_gpu=1000)},
 }
 
