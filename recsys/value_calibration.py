@@ -25,7 +25,7 @@ from recsys.data.samples import TrainingSamples
 from recsys.known_events import interactions_until
 from recsys.nn.user_model import UserModel
 from recsys.nn.value_heads import ValueHeadsConfig
-from recsys.schema import SECONDS_PER_DAY
+from recsys.schema import SECONDS_PER_DAY, InputError
 from recsys.valuation.calibration import ValueCalibration, no_calibration
 from recsys.valuation.decay import Decay
 from recsys.valuation.heads import value_parameters
@@ -187,8 +187,11 @@ def _said_at(
 
 def fit_calibration(records: CutRecords, level: Level, heads: ValueHeadsConfig) -> ValueCalibration:
     """Shape, spread and dependence from the latest cuts that watched each horizon to its end; level from the
-    decay. Of a dataset without money only hazards and conversion are touched.
+    decay. Of a dataset without money only hazards and conversion are touched. Raises InputError where the
+    heads say what is no number.
     """
+    if any(np.isnan(column).any() for column in vars(records.said).values()):
+        raise InputError("some value estimates are not numbers; look at the losses, and lower optimizer.lr")
     horizons, bins = heads.horizons_days, heads.bin_ends_days
     num_bins = _num_learned(records, bins)
     hazard_maps = [_hazard_map(records, bins, j) for j in range(num_bins)]

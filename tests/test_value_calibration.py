@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from recsys.nn.value_heads import ValueHeadsConfig
+from recsys.schema import InputError
 from recsys.valuation.law import ValueParameters, coverage
 from recsys.value_calibration import CutRecords, Level, fit_calibration
 
@@ -116,3 +117,10 @@ def test_without_money_only_chances_are_touched() -> None:
     found = fit_calibration(records(), at_boundary(FACTOR), dataclasses.replace(HEADS, has_value=False))
     assert found.level == (1.0, 1.0, 1.0)
     assert found.conversion_map.actual[0] != 1.0
+
+
+def test_heads_that_have_diverged_are_named() -> None:
+    broken = records()
+    broken.said.hazard_UJ[3, 1] = np.nan
+    with pytest.raises(InputError, match=r"value estimates are not numbers; .* lower optimizer\.lr"):
+        fit_calibration(broken, at_boundary(FACTOR), HEADS)
