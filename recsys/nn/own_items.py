@@ -18,6 +18,7 @@ from recsys.nn.attention import fused_attention
 from recsys.schema import SECONDS_PER_DAY
 
 KEY_WIDTH = 32
+_MAX_LOG_WEIGHT = 10.0
 _LEAST_LOG_WEIGHT = -1e30  # of the largest, where there is none
 HALF_LIVES_DAYS = (30.0, 90.0, 360.0)
 
@@ -64,8 +65,8 @@ def own_items(histories: Histories, row_Q: Tensor, length_Q: Tensor) -> OwnItems
 
 
 class Recall(nn.Module):
-    """Weight of an own item: sum over its events of exp(attention - decay * log(1 + days to the newest)), in
-    units of the largest of them.
+    """Weight of an own item: sum over its events of exp(attention - decay * log(1 + days to the newest));
+    without time in units of the largest of them, as `mix` knows no bound.
     """
 
     def __init__(self, *, width: int, has_time: bool) -> None:
@@ -84,6 +85,7 @@ class Recall(nn.Module):
         log_QL = torch.einsum("qk,qlk->ql", query_QK, key_BLK[own.row_Q]) / KEY_WIDTH**0.5
         if self.has_time:
             log_QL = log_QL - F.softplus(self.decay) * torch.log1p(own.age_QL)
+            return own.per_item(log_QL.clamp(max=_MAX_LOG_WEIGHT).exp())
         inside_QL = torch.arange(log_QL.shape[1], device=log_QL.device) < own.length_Q[:, None]
         log_QL = log_QL.masked_fill(~inside_QL, float("-inf"))
         most_Q1 = log_QL.detach().amax(1, keepdim=True).clamp(min=_LEAST_LOG_WEIGHT)

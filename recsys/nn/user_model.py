@@ -272,9 +272,11 @@ class UserModel(nn.Module):
         own = own_items(histories, row_Q, length_Q)
         cosine_QV = self.user_vectors(states, own) @ states.item_VS.T
         nearness_QV = self.temperature(cosine_QV)
-        base_QV = nearness_QV + self.item_terms(catalogue).to(nearness_QV.dtype)[period_Q]
+        bias_V = self.item_bias(catalogue.item_V)[:, 0].to(nearness_QV.dtype)
+        base_QV = nearness_QV + bias_V + self.popularity(catalogue.popularity_TVW)[..., 0][period_Q]
         if self.neighbours is not None and not self.training:  # in training they know the answers
             base_QV = base_QV + self.neighbours(own, catalogue)
+        base_QV = base_QV.masked_fill(catalogue.item_V == PAD, float("-inf"))
         if self.repeats is None:
             return ItemScores(base_QV, own, None)
         popularity_QOW = catalogue.popularity_TVW[period_Q[:, None], own.item_QO]
