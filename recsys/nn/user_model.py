@@ -272,6 +272,7 @@ class UserModel(nn.Module):
         own = own_items(histories, row_Q, length_Q)
         cosine_QV = self.user_vectors(states, own) @ states.item_VS.T
         nearness_QV = self.temperature(cosine_QV)
+        # `item_terms` one by one: summed first they round otherwise, and a resumed run drifts further off
         bias_V = self.item_bias(catalogue.item_V)[:, 0].to(nearness_QV.dtype)
         base_QV = nearness_QV + bias_V + self.popularity(catalogue.popularity_TVW)[..., 0][period_Q]
         if self.neighbours is not None and not self.training:  # in training they know the answers
