@@ -34,7 +34,7 @@ from recsys.valuation.maps import MonotoneMap, fit_map
 
 _MAX_QUERIES = 200_000
 _MAX_USERS = 20_000  # of a cut, for the level
-_MIN_CUTS = 4  # a horizon that fewer cuts watched to its end is extrapolated
+_MIN_CUTS = 4  # a horizon that fewer cuts watched than that and than the first one is extrapolated
 _NUM_CUTS = 4  # of the latest ones that watched a horizon to its end, to calibrate it
 _SPREADS = np.geomspace(0.4, 2.5, 22)
 _DEPENDENCES = np.linspace(0.0, 0.95, 20)
@@ -244,8 +244,9 @@ def _filled(maps: list[MonotoneMap], size: int) -> tuple[MonotoneMap, ...]:
 
 
 def _num_learned(records: CutRecords, ends_days: Sequence[int]) -> int:
-    """How many ends, from the first on, enough cuts watched."""
-    enough = [records.num_cuts(records.observed_days_K >= days - 1e-6) >= _MIN_CUTS for days in ends_days]
+    """How many ends, from the first on, enough cuts watched: all that there are, where a log is young."""
+    watched = [records.num_cuts(records.observed_days_K >= days - 1e-6) for days in ends_days]
+    enough = [0 < min(_MIN_CUTS, watched[0]) <= num_cuts for num_cuts in watched]
     return next((k for k, is_enough in enumerate(enough) if not is_enough), len(ends_days))
 
 

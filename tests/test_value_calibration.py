@@ -80,6 +80,18 @@ def test_a_horizon_that_one_cut_watched_is_extrapolated() -> None:
     assert np.argsort(told.spend_UH()[:, 2]).tolist() == np.argsort(FACTOR).tolist()
 
 
+def test_a_young_log_is_calibrated_by_the_cuts_it_has() -> None:
+    """Two cuts, 30 and 44 days before its end: too few for what an older log asks, and all there is."""
+    young = records()
+    known_K = young.observed_days_K < 50
+    of_them = {name: column[known_K] for name, column in vars(young).items() if name != "said"}
+    heads = ValueParameters(*(column[known_K] for column in vars(young.said).values()))
+    found = fit_calibration(CutRecords(said=heads, **of_them), at_boundary(FACTOR), HEADS)
+    assert (found.num_learned, found.num_learned_bins) == (2, 2)
+    told = found(said(FACTOR, level=2.0, sigma=0.3))
+    assert told.mean_UH.mean(0) == pytest.approx([10.0, 20.0, 15.0], rel=1e-6)
+
+
 def test_levels_follow_the_past_of_the_population_and_not_the_heads() -> None:
     for heads_say in (0.8, 2.0):
         level = dataclasses.replace(at_boundary(FACTOR), said=said(FACTOR, level=heads_say, sigma=0.3))
