@@ -10,6 +10,8 @@ import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
 
+from recsys.nn.dropout import Dropout
+
 
 def attend(
     query_BLD: Tensor,
@@ -97,7 +99,7 @@ class GatedBlock(nn.Module):
         self.out = nn.Linear(width, width)
         self.up = nn.Linear(width, 4 * width)
         self.down = nn.Linear(2 * width, width)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, hidden_BLD: Tensor) -> Tensor:
         """(B, L, D) -> (B, L, D); position t sees positions up to t."""

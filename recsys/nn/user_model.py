@@ -18,6 +18,7 @@ from torch.utils.checkpoint import checkpoint
 
 from recsys.batch import Catalogue, Histories
 from recsys.nn.attention import GatedBlock, Rotary, attend
+from recsys.nn.dropout import Dropout
 from recsys.nn.item_tower import ItemTower, ItemTowerConfig
 from recsys.nn.learned import learned
 from recsys.nn.neighbours import Neighbours
@@ -155,8 +156,8 @@ class UserModel(nn.Module):
         if item_bias is None:
             item_bias = ReplicatedTable(num_rows=num_rows, width=1, std=ITEM_BIAS_STD)
         self.item_bias = item_bias
-        self.dropout = nn.Dropout(config.dropout)
-        self.user_dropout = nn.Dropout(config.user_dropout)
+        self.dropout = Dropout(config.dropout)
+        self.user_dropout = Dropout(config.user_dropout)
         self.recall = Recall(width=width, has_time=config.has_time)
         self.repeats = (
             Repeats(num_popularity=NUM_POPULARITY, has_time=config.has_time) if config.repeats else None
