@@ -228,8 +228,9 @@ def _fit_spend(found: ValueCalibration, records: CutRecords, level: Level) -> Va
     found = dataclasses.replace(
         found, spread=(*found.spread[:num_learned], *(beyond,) * (num_horizons - num_learned))
     )
-    total_H = level.expected_H * level.ratio_H
-    told_H = found(level.said).mean_UH.sum(axis=0)
+    told = found(level.said)
+    found = dataclasses.replace(found, spread=_no_surer(found, records, told))
+    total_H, told_H = level.expected_H * level.ratio_H, told.mean_UH.sum(axis=0)
     level_H = np.clip(total_H / np.maximum(told_H, 1e-12), 1 / _MAX_LEVEL, _MAX_LEVEL)
     level_H = np.where(np.isfinite(level_H), level_H, 1.0)
     return dataclasses.replace(
@@ -318,6 +319,25 @@ def _spread_beyond(found: ValueCalibration, records: CutRecords) -> float:
         return _covered(dataclasses.replace(practice, spread=tried), records, last)
 
     return _nearest([covered(float(spread)) for spread in _SPREADS], _SPREADS, default=found.spread[last])
+
+
+def _no_surer(found: ValueCalibration, records: CutRecords, told: ValueParameters) -> tuple[float, ...]:
+    """Spreads at which the sigma of what is told at the boundary is no less, money by money, than at the cuts
+    that taught it. Histories there are longer than at any cut that was watched through a long horizon, and
+    the heads grow surer with them than anything has shown them to be.
+    """
+    widened = list(found.spread)
+    for h in range(found.num_learned):
+        taught = found(_of(records.said, records.latest(records.observed_KH[:, h])))
+        widened[h] *= max(1.0, _mean_sigma(taught, h) / _mean_sigma(told, h))
+    last = found.num_learned - 1  # whose sigma those beyond take
+    beyond = np.array(found.spread[last + 1 :]) * widened[last] / found.spread[last]
+    return (*widened[: last + 1], *beyond.tolist())
+
+
+def _mean_sigma(told: ValueParameters, h: int) -> float:
+    """Of an increment, weighted by the money expected."""
+    return float(np.average(told.sigma_UH[:, h], weights=told.mean_UH[:, h] + 1e-12))
 
 
 def _covered(found: ValueCalibration, records: CutRecords, last: int) -> float:

@@ -125,6 +125,15 @@ def test_nine_tenths_lie_within_nine_tenths_of_the_law() -> None:
         assert covered == pytest.approx(0.9, abs=0.015)
 
 
+def test_heads_are_no_surer_at_the_boundary_than_at_the_cuts_that_taught_them() -> None:
+    at_cuts, now = records(sigma=0.6), at_boundary(FACTOR)
+    sure = dataclasses.replace(now, said=said(FACTOR, level=2.0, sigma=0.3))
+    unsure = dataclasses.replace(now, said=said(FACTOR, level=2.0, sigma=0.9))
+    usual = fit_calibration(at_cuts, dataclasses.replace(now, said=said(FACTOR, level=2.0, sigma=0.6)), HEADS)
+    assert fit_calibration(at_cuts, sure, HEADS).spread == pytest.approx(2 * np.array(usual.spread))
+    assert fit_calibration(at_cuts, unsure, HEADS).spread == pytest.approx(usual.spread)
+
+
 def test_without_money_only_chances_are_touched() -> None:
     found = fit_calibration(records(), at_boundary(FACTOR), dataclasses.replace(HEADS, has_value=False))
     assert found.level == (1.0, 1.0, 1.0)

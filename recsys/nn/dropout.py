@@ -1,4 +1,4 @@
-"""Dropout whose random bits are cheap on a processor, where drawing them one by one costs as much as a block."""
+"""Dropout whose random bits are cheap on a processor, where one draw an element costs as much as a block."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ _LEVELS = 1 << 16  # shares are kept to one in so many
 
 
 class Dropout(nn.Dropout):
-    """`nn.Dropout`; on a processor in training sixteen random bits decide on an element, drawn 64 at a time from
-    torch's generator, and the share that is dropped is rounded to 1 / 65,536.
+    """`nn.Dropout`; on a processor in training sixteen random bits decide on an element, drawn 64 at a time
+    from torch's generator, and the share that is dropped is rounded to 1 / 65,536.
     """
 
     def forward(self, values: Tensor) -> Tensor:
