@@ -53,6 +53,7 @@ def fused_attention(
     """
     dtype, is_causal = value_BNLH.dtype, mask is None
     if query_BNLH.device.type != "cpu":
+        query_BNLH, key_BNLH = query_BNLH.to(dtype), key_BNLH.to(dtype)
         return F.scaled_dot_product_attention(
             query_BNLH, key_BNLH, value_BNLH, attn_mask=mask, is_causal=is_causal, scale=scale
         )
@@ -76,14 +77,15 @@ class Rotary(nn.Module):
         super().__init__()
         frequency_H = 10_000.0 ** (-torch.arange(0, head_width, 2) / head_width)
         angle_LH = torch.outer(torch.arange(max_positions), frequency_H)
-        self.register_buffer("cos_LH", angle_LH.cos(), persistent=False)
-        self.register_buffer("sin_LH", angle_LH.sin(), persistent=False)
+        cos_LH, sin_LH = angle_LH.cos(), angle_LH.sin()
+        self.register_buffer("cos_LH", torch.cat([cos_LH, cos_LH], 1), persistent=False)
+        self.register_buffer("sin_LH", torch.cat([-sin_LH, sin_LH], 1), persistent=False)
 
     def forward(self, x_BLNH: Tensor) -> Tensor:
-        L = x_BLNH.shape[1]
-        cos_L1H, sin_L1H = (t[:L, None].to(x_BLNH.dtype) for t in (self.cos_LH, self.sin_LH))
-        first, second = x_BLNH.chunk(2, -1)
-        return torch.cat([first * cos_L1H - second * sin_L1H, first * sin_L1H + second * cos_L1H], -1)
+        """Pairs are component h of the first half and h of the second. In float32 whatever comes in."""
+        cos_L1H, sin_L1H = (t[: x_BLNH.shape[1], None] for t in (self.cos_LH, self.sin_LH))
+        x_BLNH = x_BLNH.float()
+        return torch.addcmul(x_BLNH * cos_L1H, x_BLNH.roll(x_BLNH.shape[-1] // 2, -1), sin_L1H)
 
 
 class GatedBlock(nn.Module):

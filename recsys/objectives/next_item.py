@@ -1,6 +1,7 @@
 """Softmax of the next item over many others, in pieces: the logits of all positions never exist at once.
 
-Legend: N positions, S score width, K items the target competes with, C positions of a piece.
+Legend: N positions, S score width, K items the target competes with, C positions of a piece, W columns of a
+piece: the K items, the target, and some to fill up the row.
 """
 
 from __future__ import annotations
@@ -9,11 +10,13 @@ import math
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 # Of float32 logits: on a processor what its cache still holds some of, elsewhere what keeps the device busy.
 _PIECE_BYTES, _DEVICE_PIECE_BYTES = 8 << 20, 256 << 20
-_LEAST_LOGIT = -1e30  # of the largest, where nothing can be chosen
+_ALIGNED = 16  # floats: rows of a piece start where vector loads do
+_LEAST_SHARE = torch.finfo(torch.float32).tiny
 
 
 def next_item_loss(
@@ -23,7 +26,8 @@ def next_item_loss(
 
     An other item's logit is query . item + bias; where the target is one of the K its column `target_K_N`
     is left out (-1: it is none of them), so that it counts once. A bias of -inf takes an item out. Gradients
-    reach all four tensors; what is kept from forward to backward has the size of the inputs.
+    reach all four tensors; what is kept from forward to backward has the size of the inputs. A target whose
+    share is below what float32 can tell counts as one of that share, a loss of 87.
     """
     loss: Tensor = _NextItem.apply(query_NS, item_KS, bias_K, positive_N, target_K_N)  # type: ignore[no-untyped-call]
     return loss
@@ -39,38 +43,40 @@ class _NextItem(torch.autograd.Function):
         needs_grad = any(ctx.needs_input_grad)
         device = query_NS.device.type
         dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else query_NS.dtype
-        query_NS, item_KS, item_SK = query_NS.to(dtype), item_KS.to(dtype), item_KS.to(dtype).T
-        bias_K, positive_N = bias_K.float(), positive_N.float()
+        num_items, on_cpu = len(item_KS), device == "cpu"
+        filled = -(num_items + 1) % _ALIGNED + 1  # rows of zeros; the first one's column is the target's
+        query_NS, positive_N = query_NS.to(dtype), positive_N.float()
+        item_WS = F.pad(item_KS.to(dtype), (0, 0, 0, filled))
+        bias_W = F.pad(bias_K.float(), (0, filled), value=-math.inf)
+        bias_W[num_items] = 0
+        column_N1 = torch.where(target_K_N < 0, num_items, target_K_N)[:, None]
         ctx.set_materialize_grads(False)
         loss = torch.zeros((), device=query_NS.device)
         d_query_NS = torch.empty_like(query_NS) if needs_grad else None
-        d_item_KS = torch.zeros(item_KS.shape, device=query_NS.device) if needs_grad else None
-        d_bias_K, d_positive_N = torch.zeros_like(bias_K), torch.empty_like(positive_N)
-        piece_bytes = _PIECE_BYTES if device == "cpu" else _DEVICE_PIECE_BYTES
-        size = max(64, piece_bytes // (4 * max(len(item_KS), 1)))
+        d_item_WS = torch.zeros(item_WS.shape, device=query_NS.device) if needs_grad else None
+        d_bias_W, d_positive_N = torch.zeros_like(bias_W), torch.empty_like(positive_N)
+        size = max(64, (_PIECE_BYTES if on_cpu else _DEVICE_PIECE_BYTES) // (4 * len(bias_W)))
+        piece_CW = torch.empty(min(size, len(query_NS)), len(bias_W), device=query_NS.device)
         for low in range(0, len(query_NS), size):
             at = slice(low, low + size)
-            share_CK = torch.mm(query_NS[at], item_SK).float().add_(bias_K)
-            column_C1 = target_K_N[at, None]
-            # writes -inf over the target's own column, and over nothing where it has none
-            own_C1 = share_CK.gather(1, column_C1.clamp(min=0)).masked_fill(column_C1 >= 0, -math.inf)
-            share_CK.scatter_(1, column_C1.clamp(min=0), own_C1)
-            most_C = share_CK.amax(1).clamp(min=_LEAST_LOGIT)
-            share_CK.sub_(most_C[:, None]).exp_()
-            total_C = torch.logaddexp(share_CK.sum(1).log() + most_C, positive_N[at])
-            loss = loss + (total_C - positive_N[at]).sum()
-            if d_query_NS is None or d_item_KS is None:
+            logit_CW = piece_CW[: len(query_NS[at])]
+            if dtype == torch.float32:
+                torch.mm(query_NS[at], item_WS.T, out=logit_CW).add_(bias_W)
+            else:
+                torch.add(torch.mm(query_NS[at], item_WS.T), bias_W, out=logit_CW)
+            logit_CW.scatter_(1, column_N1[at], -math.inf)[:, num_items] = positive_N[at]
+            share_CW = torch.softmax(logit_CW, 1, out=logit_CW if on_cpu else None)
+            share_C = share_CW[:, num_items]
+            loss -= share_C.clamp(min=_LEAST_SHARE).log().sum()
+            if d_query_NS is None or d_item_WS is None:
                 continue
-            # shares of the softmax are these times scale_C, which is less to multiply after the products
-            scale_C = torch.exp(most_C - total_C)
-            d_positive_N[at] = torch.exp(positive_N[at] - total_C) - 1
-            d_bias_K.addmv_(share_CK.T, scale_C)
-            d_logits_CK, scale_C1 = share_CK.to(dtype), scale_C[:, None].to(dtype)
-            torch.mm(d_logits_CK, item_KS, out=d_query_NS[at])
-            d_query_NS[at] *= scale_C1
-            d_item_KS += torch.mm(d_logits_CK.T, query_NS[at] * scale_C1)
+            d_positive_N[at] = share_C - 1
+            d_bias_W += share_CW.sum(0)
+            d_logit_CW = share_CW.to(dtype)
+            torch.mm(d_logit_CW, item_WS, out=d_query_NS[at])
+            d_item_WS += torch.mm(d_logit_CW.T, query_NS[at])
         if needs_grad:
-            ctx.save_for_backward(d_query_NS, d_item_KS, d_bias_K, d_positive_N)
+            ctx.save_for_backward(d_query_NS, d_item_WS[:num_items], d_bias_W[:num_items], d_positive_N)
         return loss
 
     @staticmethod
