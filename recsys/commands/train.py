@@ -330,6 +330,7 @@ def _trainer(cfg: Any, *, logged: dict[str, Any]) -> Trainer:
     from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
     from recsys.parallel.cluster import allotted, environment
+    from recsys.parallel.precision import native_precision
     from recsys.tracking import quiet_lightning
 
     quiet_lightning()
@@ -338,10 +339,9 @@ def _trainer(cfg: Any, *, logged: dict[str, Any]) -> Trainer:
         logger.log_hyperparams(logged)
     callbacks = [instantiate(c, _convert_="all") for c in cfg.callbacks.values() if c]
     keeps = any(isinstance(callback, Checkpoint) for callback in callbacks)  # else Lightning adds its own
-    counts = allotted(OmegaConf.to_container(cfg.trainer))  # type: ignore[arg-type]
-    make = instantiate(
-        cfg.trainer, logger=loggers, default_root_dir=cfg.output_dir, _convert_="all", **counts
-    )
+    settings: dict[str, Any] = OmegaConf.to_container(cfg.trainer)  # type: ignore[assignment]
+    found = allotted(settings) | native_precision(settings)
+    make = instantiate(cfg.trainer, logger=loggers, default_root_dir=cfg.output_dir, _convert_="all", **found)
     try:
         plugins = [*(make.keywords.get("plugins") or []), *environment()]
         trainer: Trainer = make(callbacks=callbacks, plugins=plugins, enable_checkpointing=keeps)
