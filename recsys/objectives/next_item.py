@@ -75,7 +75,7 @@ class _NextItem(torch.autograd.Function):
             d_logit_CW = share_CW.to(dtype)
             torch.mm(d_logit_CW, item_WS, out=d_query_NS[at])
             d_item_WS += torch.mm(d_logit_CW.T, query_NS[at])
-        if needs_grad:
+        if d_item_WS is not None:
             ctx.save_for_backward(d_query_NS, d_item_WS[:num_items], d_bias_W[:num_items], d_positive_N)
         return loss
 
