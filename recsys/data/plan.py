@@ -27,7 +27,9 @@ from recsys.settings import check_range
 class PlanConfig:
     """How an epoch is cut into global batches.
 
-    tokens: events of a global batch, padding included.
+    tokens: events of a global batch, padding included, at most.
+    least_batches: of an epoch. Where there are too few events for as many of that size, batches are smaller:
+        a small log is learned from in as many steps as a large one.
     multiple: rows of a batch are a multiple of it. Where ranks x accumulation divides it, every micro batch
         has as many rows; elsewhere some have one less, in small batches none.
     block, pool_blocks: rows are shuffled in blocks and bucketed by length within pools of blocks, which
@@ -35,6 +37,7 @@ class PlanConfig:
     """
 
     tokens: int = 4096
+    least_batches: int = 1
     multiple: int = 8
     block: int = 64
     pool_blocks: int = 64
@@ -42,7 +45,7 @@ class PlanConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("tokens", "multiple", "block", "pool_blocks", "max_rows"):
+        for name in ("tokens", "least_batches", "multiple", "block", "pool_blocks", "max_rows"):
             check_range(f"data.plan.{name}", getattr(self, name), least=1)
         check_range("data.plan.seed", self.seed, least=0)
 
@@ -52,6 +55,9 @@ class BatchPlan:
 
     def __init__(self, *, lengths: np.ndarray, config: PlanConfig) -> None:
         self.lengths, self.config = lengths, config
+        self.tokens = config.tokens
+        if config.least_batches > 1:
+            self.tokens = min(self.tokens, max(1, int(lengths.sum()) // config.least_batches))
         self.num_blocks = -(-len(lengths) // config.block)
         self.num_pools = -(-self.num_blocks // config.pool_blocks)
 
@@ -82,7 +88,7 @@ class BatchPlan:
         batches, at = [], 0
         while at < len(rows):
             ahead = np.maximum(self.lengths[rows[at : at + config.max_rows]], 1)
-            fits = int(np.searchsorted(np.arange(1, len(ahead) + 1) * ahead, config.tokens, "right"))
+            fits = int(np.searchsorted(np.arange(1, len(ahead) + 1) * ahead, self.tokens, "right"))
             size = max(config.multiple, fits // config.multiple * config.multiple)
             batches.append(rows[at : at + size])
             at += size

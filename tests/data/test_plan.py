@@ -50,6 +50,16 @@ def test_batches_keep_to_their_budget_and_multiple() -> None:
     assert max(len(rows) for rows in capped.batches(0)) == 8
 
 
+@pytest.mark.parametrize("least", [1, 10, 40])
+def test_where_events_are_few_batches_are_smaller(least: int) -> None:
+    length, config = lengths(2003), replace(CONFIG, block=64, pool_blocks=64)
+    plan = BatchPlan(lengths=length, config=replace(config, tokens=50_000, least_batches=least))
+    assert least <= plan.num_batches(0) <= 2 * least + 2
+    usual = BatchPlan(lengths=length, config=config)
+    small = BatchPlan(lengths=length, config=replace(config, least_batches=least))
+    assert small.num_batches(0) == usual.num_batches(0), "batches of 48 events are small enough"
+
+
 def test_the_order_follows_seed_and_epoch_alone() -> None:
     def order(config: PlanConfig, epoch: int) -> list[int]:
         return np.concatenate(list(BatchPlan(lengths=lengths(), config=config).batches(epoch))).tolist()
