@@ -82,6 +82,7 @@ def _train(cfg: Any) -> Path | None:
     from recsys.data.cut_features import CutScaler
     from recsys.data.samples import TrainingSamples
     from recsys.data.tables import FeatureTables, resolve_tables
+    from recsys.parallel.best_epoch import BestEpoch
     from recsys.parallel.preemption import leave_whole
     from recsys.parallel.start import start_from
     from recsys.parallel.strategy import whole_model
@@ -115,6 +116,9 @@ def _train(cfg: Any) -> Path | None:
     if not trainer.is_global_zero and parts.model.table == "replicated":
         return None
 
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        if isinstance(callback, BestEpoch):
+            callback.restore(model)
     # the ranks of a sharded table do the rest together, for the first one to write
     _fill_neighbours(model, samples, strength=parts.model.neighbour_strength)
     _fit_repeats(model, catalogue, samples, parts.data.plan)
