@@ -49,11 +49,14 @@ class Bench:
     """Where runs lie, and what is said to every one of them."""
 
     folder: Path
-    overrides: tuple[str, ...]
+    overrides: tuple[str, ...] = ()
+    dataset: str = "ml_1m"
+    config: tuple[str, ...] = ()  # what every command is told to find the data set
 
     def tables(self) -> None:
-        if not (self.folder / "features" / "ml_1m" / "latest").exists():
-            self._run("-m", "spark_jobs", "dataset=ml_1m", "allow_demo_key=true", *self._places("feedback"))
+        if not (self.folder / "features" / self.dataset / "latest").exists():
+            dataset = (*self.config, f"dataset={self.dataset}", "allow_demo_key=true")
+            self._run("-m", "spark_jobs", *dataset, *self._places("feedback"))
 
     def trained(self, name: str, seed: int, settings: tuple[str, ...]) -> dict[str, Any]:
         """Figures at validation, epoch by epoch and at the end, and the minutes that training took."""
@@ -62,7 +65,8 @@ class Bench:
         done = output / "done.json"
         if not (done.is_file() and json.loads(done.read_text())["settings"] == said):
             self._run(
-                *("train.py", "experiment=next_item", f"name={name}", f"seed={seed}", "resume=auto", *said),
+                *("train.py", *self.config, "experiment=next_item", f"dataset={self.dataset}"),
+                *(f"name={name}", f"seed={seed}", "resume=auto", *said),
                 *self._places("models", "cache"),
                 f"output_dir={output}",
                 *("logger.wandb=null", "~callbacks.progress", "+trainer.enable_progress_bar=false"),
@@ -74,7 +78,7 @@ class Bench:
             "settings": said,
             "training_minutes": round(sum(epoch["seconds"] for epoch in epochs) / 60, 1),
             "epochs": epochs,
-            "validation": _figures(output / "metrics.json"),
+            "validation": figures_of(output),
         }
 
     def tested(self, name: str) -> dict[str, Any]:
@@ -82,11 +86,12 @@ class Bench:
         output = self.folder / "tests" / name
         if not (output / "metrics.json").is_file():
             self._run(
-                *("-m", "recsys", "evaluate", "dataset=ml_1m", f"bundle={name}", "split=test"),
+                *("-m", "recsys", "evaluate", *self.config, f"dataset={self.dataset}"),
+                *(f"bundle={name}", "split=test"),
                 *self._places("models", "cache"),
                 f"output_dir={output}",
             )
-        return _figures(output / "metrics.json")
+        return figures_of(output)
 
     def _places(self, *more: str) -> list[str]:
         return [f"{what}_dir={self.folder / what}" for what in ("features", *more)]
@@ -96,8 +101,9 @@ class Bench:
         subprocess.run([sys.executable, *arguments], cwd=ROOT, env=environment, check=True, stdout=sys.stderr)
 
 
-def _figures(path: Path) -> dict[str, Any]:
-    figures = json.loads(path.read_text())["figures"]
+def figures_of(output: Path) -> dict[str, Any]:
+    """HR@10 and NDCG@10 over all items, each with its interval, of the folder of a run."""
+    figures = json.loads((output / "metrics.json").read_text())["figures"]
     return {name: figures[f"ranking/all/{name}/aurm"] for name in FIGURES}
 
 

@@ -64,11 +64,22 @@ class SasRec(nn.Module):
         self.blocks = nn.Sequential(*(Block(size) for _ in range(size.num_blocks)))
         self.norm = nn.LayerNorm(size.width)
 
+    def states(self, item_BL: Tensor) -> Tensor:
+        """(B, L, D): position t knows the events up to t."""
+        hidden_BLD = self.items(item_BL) + self.position.weight[: item_BL.shape[1]]
+        states_BLD: Tensor = self.norm(self.blocks(self.dropout(hidden_BLD)))
+        return states_BLD
+
+    def last_logits(self, item_BL: Tensor) -> Tensor:
+        """(B, V + 1): of what follows each row."""
+        length_B = (item_BL != PAD).sum(1)
+        states_BLD = self.states(item_BL)
+        return states_BLD[torch.arange(len(item_BL)), length_B - 1] @ self.items.weight.T
+
     def loss(self, item_BL: Tensor, *, loss: str) -> Tensor:
         """Mean cross-entropy over the real targets, of all items or of the target and shared negatives."""
         known_BL, target_BL = item_BL[:, :-1], item_BL[:, 1:]
-        hidden_BLD = self.items(known_BL) + self.position.weight[: known_BL.shape[1]]
-        hidden_BLD = self.norm(self.blocks(self.dropout(hidden_BLD)))
+        hidden_BLD = self.states(known_BL)
         is_real_BL = target_BL != PAD
         hidden_TD, target_T = hidden_BLD[is_real_BL], target_BL[is_real_BL]
         if loss == "full":

@@ -1,0 +1,165 @@
+"""The same defaults where histories are short and items many: `python -m benchmarks.short_histories`
+
+MovieLens-1M with four items in ten left and each user's history cut to its newest few (median 6), the last
+item left out as in `benchmarks.next_item`. `train.py experiment=next_item` learns it as it is shipped; SASRec
+under full cross-entropy (`benchmarks/plain_sasrec.py`), of the epoch that validates best, stands beside it.
+Ends with one line of JSON.
+
+Legend: U users, E events, V items.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from omegaconf import OmegaConf
+from torch.nn.utils.rnn import pad_sequence
+
+from benchmarks.next_item import ROOT, Bench
+from benchmarks.plain_sasrec import PAD, SasRec
+from benchmarks.train_workloads import ML_1M, Size
+from recsys.metrics.interval import mean_interval
+
+NAME = "ml_1m_short"
+ITEM_SHARE, MEDIAN, SPREAD, LEAST = 0.4, 6.0, 0.7, 4
+PLAIN_EPOCHS, PLAIN_ROWS = 60, 128
+TOP_K = 10
+
+
+@dataclass(frozen=True)
+class Log:
+    """Each user's events, oldest first; the last is the test, the one before validates."""
+
+    offsets_U: np.ndarray
+    item_E: np.ndarray  # from 1
+    num_items: int
+
+    def rows(self, left_out: int) -> list[torch.Tensor]:
+        """Histories less their last `left_out` events."""
+        ends = self.offsets_U[1:] - left_out
+        return [torch.from_numpy(self.item_E[a:b]).long() for a, b in zip(self.offsets_U, ends, strict=False)]
+
+    def targets(self, left_out: int) -> torch.Tensor:
+        """The event after those."""
+        return torch.from_numpy(self.item_E[self.offsets_U[1:] - left_out]).long()
+
+
+def write_log(folder: Path, shared: Path, *, seed: int) -> tuple[Path, Log]:
+    """The thinned log and its data set's YAML; the folder for --config-dir, and the log."""
+    table = pq.read_table(shared / ML_1M, columns=["sas_user", "pos", "user_id", "movie_id"])
+    table = table.sort_by([("sas_user", "ascending"), ("pos", "ascending")])
+    rng = np.random.default_rng(seed)
+    movies = np.unique(table["movie_id"])
+    kept = rng.choice(movies, round(ITEM_SHARE * len(movies)), replace=False)
+    table = table.filter(np.isin(table["movie_id"], kept))
+    user_E, place_E, length_U = _places(table)
+    most_U = np.maximum(rng.lognormal(np.log(MEDIAN), SPREAD, len(length_U)).round(), LEAST)
+    newest_E = length_U[user_E] - place_E <= most_U[user_E]
+    table = table.filter(newest_E & (length_U[user_E] >= LEAST))
+    folder.mkdir(parents=True, exist_ok=True)
+    pq.write_table(table.replace_schema_metadata(None), folder / "log.parquet")
+    settings: Any = OmegaConf.load(ROOT / "conf" / "dataset" / "ml_1m.yaml")
+    settings.name, settings.events.path = NAME, str((folder / "log.parquet").resolve())
+    settings.quality.min_rows, settings.quality.min_items = 10_000, 500
+    (folder / "conf" / "dataset").mkdir(parents=True, exist_ok=True)
+    OmegaConf.save(settings, folder / "conf" / "dataset" / f"{NAME}.yaml")
+    movies, item_E = np.unique(table["movie_id"], return_inverse=True)
+    length_U = _places(table)[2]
+    return folder / "conf", Log(np.r_[0, np.cumsum(length_U)], item_E + 1, len(movies))
+
+
+def _places(table: pa.Table) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of a table sorted by user and time: user (E,), place within the user (E,), length (U,)."""
+    user_E, length_U = np.unique(table["sas_user"], return_inverse=True, return_counts=True)[1:]
+    start_U = np.cumsum(length_U) - length_U
+    return user_E, np.arange(len(user_E)) - start_U[user_E], length_U
+
+
+def plain_sasrec(log: Log, *, seed: int) -> dict[str, Any]:
+    """NDCG@10 at the test of the epoch that is best at validation."""
+    torch.manual_seed(seed)
+    size = Size(data=NAME, batch_rows=PLAIN_ROWS)
+    model = SasRec(size, num_items=log.num_items)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
+    rows, best = log.rows(2), (-1.0, 0, np.zeros(0))
+    for epoch in range(PLAIN_EPOCHS):
+        model.train()
+        order = torch.randperm(len(rows))
+        for at in order.split(PLAIN_ROWS):
+            loss = model.loss(pad_sequence([rows[k] for k in at.tolist()], batch_first=True), loss="full")
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        validation = float(ndcg(model, log, left_out=2).mean())
+        if validation > best[0]:
+            best = (validation, epoch, ndcg(model, log, left_out=1))
+    told = dataclasses.asdict(mean_interval(best[2]))
+    return {"seed": seed, "epoch": best[1], "validation": best[0], "test": told}
+
+
+@torch.no_grad()
+def ndcg(model: SasRec, log: Log, *, left_out: int) -> np.ndarray:
+    """(U,): NDCG@10 of the event after the histories, all items ranked, seen ones left out."""
+    model.eval()
+    found = []
+    for rows, target_B in zip(
+        _batches(log.rows(left_out)), log.targets(left_out).split(PLAIN_ROWS), strict=True
+    ):
+        item_BL = pad_sequence(rows, batch_first=True, padding_value=PAD)
+        logits_BV = model.last_logits(item_BL)
+        logits_BV.scatter_(1, item_BL, -torch.inf)
+        logits_BV[:, PAD] = -torch.inf
+        rank_B = (logits_BV > logits_BV.gather(1, target_B[:, None])).sum(1)
+        found.append(torch.where(rank_B < TOP_K, 1 / torch.log2(rank_B + 2.0), 0.0))
+    return torch.cat(found).numpy()
+
+
+def _batches(rows: list[torch.Tensor]) -> list[list[torch.Tensor]]:
+    return [rows[k : k + PLAIN_ROWS] for k in range(0, len(rows), PLAIN_ROWS)]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--folder", type=Path, default=Path("outputs/short_histories"))
+    parser.add_argument("overrides", nargs="*", help="settings of train.py, for every run")
+    given = parser.parse_args()
+    shared = Path(os.environ.get("RECSYS_SHARED_DATA", ROOT.parent / "shared" / "data"))
+    folder = given.folder.resolve()
+    config, log = write_log(folder / "log", shared, seed=0)
+    bench = Bench(folder, tuple(given.overrides), NAME, ("--config-dir", str(config)))
+    bench.tables()
+    result: dict[str, Any] = {
+        "users": len(log.offsets_U) - 1,
+        "items": log.num_items,
+        "events": len(log.item_E),
+        "median_length": float(np.median(np.diff(log.offsets_U))),
+        "runs": [],
+    }
+    for seed in given.seeds:
+        ours = bench.trained(f"short-{seed}", seed, ())
+        test, plain = bench.tested(f"short-{seed}")["ndcg@10"], plain_sasrec(log, seed=seed)
+        result["runs"].append({"ours": ours | {"test": test}, "plain": plain})
+        epochs = [f"{epoch['ndcg@10']:.4f}" for epoch in ours["epochs"]]
+        print(
+            f"seed {seed}: ours {test}, validation by epoch {' '.join(epochs)}; plain SASRec {plain}",
+            flush=True,
+        )
+    for name in ("ours", "plain"):
+        values = [run[name]["test"]["value"] for run in result["runs"]]
+        result[f"{name}_test_ndcg@10"] = round(float(np.mean(values)), 4)
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()
