@@ -3,7 +3,8 @@
 Every part runs the commands as anyone would: Online Retail, Complete Journey (where the data is there), a
 cohort log of heavy tails by its YAML alone, and an ablation on Online Retail of what value and items do for
 each other. `--past` judges at the validation cut what has learned up to it: where settings are chosen.
-A run whose figures lie in `--folder` with the same settings is not run again. Ends with one line of JSON.
+`--test-cut DATE` moves the test to an earlier day, whose future the log holds too. A run whose figures lie in
+`--folder` with the same settings is not run again. Ends with one line of JSON.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ class Bench:
     folder: Path
     split: str
     overrides: tuple[str, ...]
+    cut: tuple[str, ...] = ()  # the override of the test cut
 
     def tables(self, dataset: str, config_dir: Path | None = None) -> None:
         """Feature tables of the data set, once."""
@@ -53,6 +55,7 @@ class Bench:
             f"features_dir={self.folder / 'features'}",
             f"feedback_dir={self.folder / 'feedback'}",
             "allow_demo_key=true",
+            *self.cut,
         )
 
     def figures(
@@ -61,7 +64,8 @@ class Bench:
         """The figures of one training, from its metrics.json where it has been run before."""
         name = f"{self.split}-{variant}-{seed}"
         output = self.folder / "runs" / dataset / name
-        settings = [f"fit_until={self.split}", f"seed={seed}", *VARIANTS[variant], *self.overrides]
+        settings = [f"fit_until={self.split}", f"seed={seed}"]
+        settings += [*VARIANTS[variant], *self.overrides, *self.cut]
         done, metrics = output / "settings.json", output / "metrics.json"
         if not (metrics.is_file() and done.is_file() and json.loads(done.read_text()) == settings):
             started = time.monotonic()
@@ -164,12 +168,16 @@ def main() -> None:
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--folder", type=Path, default=Path("outputs/value"))
+    parser.add_argument("--test-cut", help="YYYY-MM-DD, instead of the data set's own")
     parser.add_argument("--past", action="store_true", help="judge at the validation cut")
     parser.add_argument("overrides", nargs="*", help="settings of train.py, for every run")
     given = parser.parse_args()
-    bench = Bench(given.folder.resolve(), "validation" if given.past else "test", tuple(given.overrides))
+    folder, cut = given.folder.resolve(), ()
+    if given.test_cut:
+        folder, cut = folder / given.test_cut, (f"dataset.split.test_cut={given.test_cut}",)
+    bench = Bench(folder, "validation" if given.past else "test", tuple(given.overrides), cut)
     shared = Path(os.environ.get("RECSYS_SHARED_DATA", ROOT.parent / "shared" / "data"))
-    result: dict[str, Any] = {"cut": bench.split, "seeds": given.seeds}
+    result: dict[str, Any] = {"cut": given.test_cut or bench.split, "seeds": given.seeds}
     for part in given.parts:
         if part == "complete_journey" and not (shared / "complete-journey").is_dir():
             print(f"complete_journey is left out: {shared / 'complete-journey'} is missing", flush=True)
