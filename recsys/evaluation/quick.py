@@ -29,6 +29,25 @@ def quick_figures(
 
     Ranks share the users and all get the figures, which are those that one rank would find.
     """
+    ndcg_U, spend_UH = figures_of_users(
+        model=model, catalogue=catalogue, tables=tables, split=split, scaler=scaler
+    )
+    table = tables.at_cut(split=split)
+    figures = {f"ndcg@10/{view}": float(np.nanmean(values)) for view, values in ndcg_U.items()}
+    if spend_UH is not None:
+        h = int(np.flatnonzero(np.isfinite(table.spend).any(0)).max(initial=0))
+        known = np.isfinite(table.spend[:, h]) & (table.prefix_length > 0)
+        if known.any():
+            figures["gini"] = float(normalised_gini(table.spend[known, h], spend_UH[known, h]))
+    return figures
+
+
+def figures_of_users(
+    *, model: UserModel, catalogue: Catalogue, tables: FeatureTables, split: str, scaler: CutScaler
+) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
+    """By view the NDCG@10 of each user of the cut table (U,), nan where they are not in it, and the spend
+    (U, H) that is expected of them, None where the model expects none. Ranks share the users.
+    """
     table, items = tables.at_cut(split=split), tables.items(split)
     seen, _ = seen_and_targets(tables, table)
     views = [v for v in ranking_views(tables, table, items, known=items.in_training) if v.name in VIEWS]
@@ -44,13 +63,7 @@ def quick_figures(
         if spend_BH is not None:
             spend_UH = np.full(table.spend.shape, np.nan) if spend_UH is None else spend_UH
             spend_UH[rows] = spend_BH
-    figures = {f"ndcg@10/{view.name}": float(np.nanmean(ndcg_UW[:, w])) for w, view in enumerate(views)}
-    if spend_UH is not None:
-        h = int(np.flatnonzero(np.isfinite(table.spend).any(0)).max(initial=0))
-        known = np.isfinite(table.spend[:, h]) & (table.prefix_length > 0)
-        if known.any():
-            figures["gini"] = float(normalised_gini(table.spend[known, h], spend_UH[known, h]))
-    return figures
+    return {view.name: ndcg_UW[:, w] for w, view in enumerate(views)}, spend_UH
 
 
 def _ndcg(chunk: ScoredUsers, views: list[View], seen: Ragged) -> np.ndarray:
