@@ -83,9 +83,10 @@ class Rotary(nn.Module):
 
     def forward(self, x_BLNH: Tensor) -> Tensor:
         """Pairs are component h of the first half and h of the second. In float32 whatever comes in."""
-        cos_L1H, sin_L1H = (t[: x_BLNH.shape[1], None] for t in (self.cos_LH, self.sin_LH))
-        x_BLNH = x_BLNH.float()
-        return torch.addcmul(x_BLNH * cos_L1H, x_BLNH.roll(x_BLNH.shape[-1] // 2, -1), sin_L1H)
+        _, L, N, H = x_BLNH.shape  # of one layout all, so that the products run over whole rows
+        cos_LNH, sin_LNH = (t[:L, None].expand(L, N, H).contiguous() for t in (self.cos_LH, self.sin_LH))
+        x_BLNH = x_BLNH.float().contiguous()
+        return torch.addcmul(x_BLNH * cos_LNH, x_BLNH.roll(H // 2, -1), sin_LNH)
 
 
 class GatedBlock(nn.Module):

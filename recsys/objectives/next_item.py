@@ -57,13 +57,14 @@ class _NextItem(torch.autograd.Function):
         d_bias_W, d_positive_N = torch.zeros_like(bias_W), torch.empty_like(positive_N)
         size = max(64, (_PIECE_BYTES if on_cpu else _DEVICE_PIECE_BYTES) // (4 * len(bias_W)))
         piece_CW = torch.empty(min(size, len(query_NS)), len(bias_W), device=query_NS.device)
+        rounded_CW = piece_CW if dtype == torch.float32 else torch.empty_like(piece_CW, dtype=dtype)
         for low in range(0, len(query_NS), size):
             at = slice(low, low + size)
             logit_CW = piece_CW[: len(query_NS[at])]
-            if dtype == torch.float32:
-                torch.mm(query_NS[at], item_WS.T, out=logit_CW).add_(bias_W)
-            else:
-                torch.add(torch.mm(query_NS[at], item_WS.T), bias_W, out=logit_CW)
+            product_CW = torch.mm(query_NS[at], item_WS.T, out=rounded_CW[: len(logit_CW)])
+            if dtype != torch.float32:  # an addition of two types would make a copy of its own
+                logit_CW.copy_(product_CW)
+            logit_CW += bias_W
             logit_CW.scatter_(1, column_N1[at], -math.inf)[:, num_items] = positive_N[at]
             share_CW = torch.softmax(logit_CW, 1, out=logit_CW if on_cpu else None)
             share_C = share_CW[:, num_items]
@@ -72,7 +73,7 @@ class _NextItem(torch.autograd.Function):
                 continue
             d_positive_N[at] = share_C - 1
             d_bias_W += share_CW.sum(0)
-            d_logit_CW = share_CW.to(dtype)
+            d_logit_CW = share_CW if dtype == torch.float32 else product_CW.copy_(share_CW)
             torch.mm(d_logit_CW, item_WS, out=d_query_NS[at])
             d_item_WS += torch.mm(d_logit_CW.T, query_NS[at])
         if d_item_WS is not None:
