@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -181,6 +182,7 @@ def _begin(root: Path, ready: Ready, scratch: Path, begun: Rotating | None) -> N
         (folder / KEYS).write_text(json.dumps(asdict(note)), encoding="utf-8")
         os.rename(folder, root / FOLDER)
         return
+    shutil.rmtree(root / FOLDER / note.map, ignore_errors=True)  # of a run that died before it noted it
     os.rename(scratch / OLD, root / FOLDER / note.map)
     with whole_file(root / FOLDER / KEYS) as path:
         path.write_text(json.dumps(asdict(note)), encoding="utf-8")
