@@ -4,6 +4,8 @@ The key is the UTF-8 text of `RECSYS_HMAC_KEY`, else the content of the file tha
 (white space at its ends stripped), else the marked demo key, which protects nobody. Its version is
 `RECSYS_HMAC_KEY_VERSION`, else derived from the secret, so that tables made under two keys can be told apart.
 Versions are published with the tables: deriving one costs time and memory, so that guessing secrets does too.
+
+Where the key is changed, the one before comes from `RECSYS_HMAC_PREVIOUS_KEY` (`_FILE`, `_VERSION`) likewise.
 """
 
 from __future__ import annotations
@@ -17,13 +19,13 @@ from dataclasses import dataclass, field
 from recsys.schema import InputError
 
 KEY_VARIABLE = "RECSYS_HMAC_KEY"
-KEY_FILE_VARIABLE = "RECSYS_HMAC_KEY_FILE"
-KEY_VERSION_VARIABLE = "RECSYS_HMAC_KEY_VERSION"
+PREVIOUS_KEY_VARIABLE = "RECSYS_HMAC_PREVIOUS_KEY"
 
 DEMO_SECRET = b"recsys-demo-key-not-secret"
 DEMO_VERSION = "demo-1"
 
 MIN_SECRET_BYTES = 16
+HEIR = " pseudonym:"  # no raw id begins like this: white space at its ends is stripped
 
 
 @dataclass(frozen=True)
@@ -35,23 +37,28 @@ class Key:
     is_demo: bool
 
 
-def load_key(environment: Mapping[str, str] | None = None) -> Key:
+def load_key(environment: Mapping[str, str] | None = None, *, variable: str = KEY_VARIABLE) -> Key:
     """The key by the rule in this file's head; `environment` defaults to the process's own.
 
     Raises InputError where a key is named but empty or unreadable: falling back to the demo key then would
     publish pseudonyms that anybody can reverse. So would a short key, which is refused as well.
     """
     environment = os.environ if environment is None else environment
-    secret = secret_of(environment, KEY_VARIABLE, KEY_FILE_VARIABLE)
+    secret = secret_of(environment, variable, f"{variable}_FILE")
     if secret is None:
         return Key(secret=DEMO_SECRET, version=DEMO_VERSION, is_demo=True)
-    version = environment.get(KEY_VERSION_VARIABLE) or _version(secret)
+    version = environment.get(f"{variable}_VERSION") or _version(secret)
     return Key(secret=secret, version=version, is_demo=False)
 
 
 def pseudonym(user_id: str, key: Key) -> str:
     """HMAC-SHA256 of the UTF-8 user id under the key (RFC 2104), as 64 hex digits."""
     return hmac.digest(key.secret, user_id.encode("utf-8"), "sha256").hex()
+
+
+def heir(user_key: str, key: Key) -> str:
+    """Under the key, what stands for a pseudonym under another one whose raw id is not at hand."""
+    return pseudonym(HEIR + user_key, key)
 
 
 def _version(secret: bytes) -> str:

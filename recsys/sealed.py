@@ -53,6 +53,14 @@ def place(dataset: str, table: str, column: str, user_key: str) -> str:
     return f"{dataset}/{table}/{column}/{user_key}"
 
 
+def seal(text: str, key: AesKey, *, bound_to: str) -> bytes:
+    """Under a nonce of its own."""
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+    nonce = os.urandom(NONCE_BYTES)
+    return nonce + AESGCM(key.secret).encrypt(nonce, text.encode("utf-8"), bound_to.encode())
+
+
 def unseal(sealed: bytes, key: AesKey, *, bound_to: str) -> str:
     """The text; InputError where the key is another one, or the bytes or their place were changed."""
     from cryptography.exceptions import InvalidTag

@@ -27,23 +27,39 @@ def erased_keys(root: Path, key_version: str) -> frozenset[str]:
 
     InputError where people were erased under other keys only: under a new key they would come back.
     """
-    by_version = _read(root)
+    by_version = tombstones(root)
     before = max((len(keys) for keys in by_version.values()), default=0)
     keys = by_version.get(key_version, frozenset())
     if len(keys) < before:
         raise InputError(
             f"{root / TOMBSTONES} names {before:,} erased people under another pseudonym key and "
-            f"{len(keys):,} under {key_version!r}; run job=erase with all of them again, then this"
+            f"{len(keys):,} under {key_version!r}; run job=rotate from that key to this one, or job=erase "
+            "with all of them again, then this"
         )
     return keys
 
 
+def tombstones(root: Path) -> dict[str, frozenset[str]]:
+    """Pseudonyms of the erased people by key version."""
+    path = root / TOMBSTONES
+    found: dict[str, set[str]] = {}
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+        key_version, _, user_key = line.rpartition(" ")
+        found.setdefault(key_version, set()).add(user_key)
+    return {version: frozenset(keys) for version, keys in found.items()}
+
+
 def add_tombstones(root: Path, key_version: str, user_keys: Iterable[str]) -> int:
     """Write down those that are not there yet, on disk before this returns; their number."""
-    new = sorted(set(user_keys) - _read(root).get(key_version, frozenset()))
+    new = sorted(set(user_keys) - tombstones(root).get(key_version, frozenset()))
     root.mkdir(parents=True, exist_ok=True)
-    _append(root / TOMBSTONES, "".join(f"{key_version} {user_key}\n" for user_key in new))
+    _append(root / TOMBSTONES, tombstone_lines(key_version, new))
     return len(new)
+
+
+def tombstone_lines(key_version: str, user_keys: Iterable[str]) -> str:
+    """As they stand in `erased.txt`."""
+    return "".join(f"{key_version} {user_key}\n" for user_key in sorted(user_keys))
 
 
 def add_audit_line(root: Path, content: dict[str, Any]) -> str:
@@ -71,16 +87,6 @@ def checked_audit(root: Path) -> str:
             )
         previous = _digest(line)
     return previous
-
-
-def _read(root: Path) -> dict[str, frozenset[str]]:
-    """Pseudonyms by key version."""
-    path = root / TOMBSTONES
-    found: dict[str, set[str]] = {}
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
-        key_version, _, user_key = line.rpartition(" ")
-        found.setdefault(key_version, set()).add(user_key)
-    return {version: frozenset(keys) for version, keys in found.items()}
 
 
 def _append(path: Path, text: str) -> None:

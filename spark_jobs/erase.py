@@ -7,7 +7,6 @@ back; the audit line last, when it is true.
 from __future__ import annotations
 
 import json
-import shutil
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -18,14 +17,23 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyspark.sql import SparkSession
 
-from recsys.disk import whole_file, whole_folder
+from recsys.disk import whole_file
 from recsys.pseudonym import pseudonym
-from recsys.schema import Column, FeedbackTable, InputError, Recommendation, Table
+from recsys.schema import Column, InputError, Table
 from recsys.tombstones import add_audit_line, add_tombstones, checked_audit, erased_keys
+from spark_jobs.holders import (
+    LOGS,
+    clear_unfinished,
+    feedback_files,
+    forget_caches,
+    output_files,
+    remade,
+    versions,
+)
 from spark_jobs.job import checked_key
 from spark_jobs.ledger import rebase
 from spark_jobs.metadata import examples_hash
-from spark_jobs.publish import SUCCESS, TABLES, read_document, uri, write_document
+from spark_jobs.publish import TABLES, read_document, uri, write_document
 from spark_jobs.quality import FAILED_PAGE
 from spark_jobs.raw_files import check_raw, erase_raw, filter_csv, filter_parquet
 from spark_jobs.settings import Dataset, JobSettings, SourceTable
@@ -93,33 +101,32 @@ def erase(settings: JobSettings, people: frozenset[str], spark: SparkSession) ->
             check_raw(source, column)
     user_keys = frozenset(pseudonym(person, key) for person in people)
     add_tombstones(root, key.version, user_keys)
+    clear_unfinished(settings)
     num_erased = len(erased_keys(root, key.version))
     done = Erasure(num_people=len(people))
     known: set[str] = set()
-    for folder in sorted(path.parent for path in root.glob(f"[!.]*/{Table.METADATA}")):
-        if not folder.is_symlink():
-            found = _erase_version(
-                folder, user_keys, num_erased=num_erased, settings=settings, done=done, spark=spark
-            )
-            known |= found
-            if found:
-                done.bundles += _trained_on(folder.name, Path(settings.models_dir) / settings.dataset.name)
+    for folder in versions(root):
+        found = _erase_version(
+            folder, user_keys, num_erased=num_erased, settings=settings, done=done, spark=spark
+        )
+        known |= found
+        if found:
+            done.bundles += _trained_on(folder.name, Path(settings.models_dir) / settings.dataset.name)
     done.num_known = len(known)
     (root / FAILED_PAGE).unlink(missing_ok=True)
     rewritten = []
-    for log in (FeedbackTable.IMPRESSIONS, FeedbackTable.OUTCOMES):
-        for file in sorted((Path(settings.feedback_dir) / settings.dataset.name / log).glob("*.parquet")):
+    for log in LOGS:
+        for file in feedback_files(settings, log):
             done.rows[f"feedback/{log}"] += _erase_keys(file, user_keys)
             rewritten.append(file)
-    for file in sorted(Path(settings.outputs_dir, settings.dataset.name).glob("*/recommendations/*")):
+    for file in output_files(settings):
         done.rows[RECOMMENDATIONS] += _erase_keys(file, user_keys)
     for source, column in sources:
         for file in local_files(source.path) if settings.erase_raw else ():
             done.rows[RAW] += erase_raw(file, source, column, people)
             rewritten.append(file)
-    for path in root.glob(f"[!.]*/{Table.LEDGER}"):
-        if not path.parent.is_symlink():
-            rebase(path.parent, rewritten)
+    for folder in versions(root):
+        rebase(folder, rewritten)
     done.left = [] if settings.erase_raw else sorted({source.path for source, _ in sources})
     add_audit_line(
         root,
@@ -150,20 +157,12 @@ def _erase_version(
     """Rewrite one version without them, whole or not at all; the pseudonyms that it held."""
     known = _indices(folder / Table.HISTORIES, user_keys)
     counts: Counter[str] = Counter()
-    with whole_folder(folder) as building:
-        for path in sorted(folder.iterdir()):
-            if path.name == Table.QUALITY_PAGE:
-                continue  # its examples may be of them; the next run makes a new one
-            if path.name not in (*TABLES, Table.LINES):
-                (shutil.copytree if path.is_dir() else shutil.copy2)(path, building / path.name)
-                continue
-            (building / path.name).mkdir()
-            for file in sorted(path.iterdir()):
-                target = building / path.name / file.name
-                if file.suffix == ".parquet":
-                    counts[path.name] += _copy_without(file, target, user_keys, set(known.values()))
-                elif file.name == SUCCESS:
-                    shutil.copy2(file, target)
+
+    def copy(file: Path, target: Path) -> None:
+        counts[file.parent.name] += _copy_without(file, target, user_keys, set(known.values()))
+
+    # examples on the page of quality may be of them; the next run makes a new one
+    with remade(folder, copy, without=[Table.QUALITY_PAGE]) as building:
         if not counts.total():
             return set()
         metadata = read_document(building, Table.METADATA)
@@ -175,8 +174,7 @@ def _erase_version(
         write_document(metadata, building, Table.METADATA)
     done.rows.update({f"tables/{name}": rows for name, rows in counts.items()})
     done.versions.append(folder.name)
-    for cache in Path(settings.cache_dir).glob(f"{folder.name}*"):
-        shutil.rmtree(cache, ignore_errors=True)
+    forget_caches(folder.name, settings)
     return set(known)
 
 
@@ -201,13 +199,11 @@ def _copy_without(file: Path, target: Path, user_keys: frozenset[str], indices: 
 
 
 def _erase_keys(file: Path, user_keys: frozenset[str]) -> int:
-    """Take their rows out of a Parquet or CSV file with a user_key column; other files stay."""
-    if file.suffix == ".parquet" and Column.USER_KEY in pq.read_schema(file).names:
-        with whole_file(file) as target:
-            return _copy_without(file, target, user_keys, set())
-    if file.suffix == ".csv" and file.stem == Recommendation.TOP_K:
+    """Take their rows out of a Parquet or CSV file with a user_key column."""
+    if file.suffix == ".csv":
         return filter_csv(file, Column.USER_KEY, lambda value: value in user_keys)
-    return 0
+    with whole_file(file) as target:
+        return _copy_without(file, target, user_keys, set())
 
 
 def _trained_on(version: str, models: Path) -> list[str]:

@@ -16,6 +16,7 @@ from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 
 from recsys.pseudonym import Key, load_key
+from recsys.rotating import check_not_rotating
 from recsys.schema import FeedbackTable, InputError, SplitKind, Table
 from recsys.tombstones import erased_keys
 from spark_jobs import gate
@@ -169,15 +170,21 @@ def _build(settings: JobSettings, spark: SparkSession, stages: Stages) -> Path:
             shown_as = quality_page(rows, quality, looks, settings, title="quality of the data")
             (folder / Table.QUALITY_PAGE).write_text(shown_as, encoding="utf-8")
             with alone(root, after=previous[0] if previous else None):
+                checked_key(settings)  # which may have been changed while this ran
                 if erased_keys(root, key.version) != erased:
                     raise InputError("people were erased while this ran; run it again")
                 return publish(folder, metadata["version"])
 
 
 def checked_key(settings: JobSettings) -> Key:
-    """The pseudonym key; InputError where it must not be used (`keys.check_key`). Needs no Spark."""
+    """The pseudonym key; InputError where it is being changed or must not be used (`keys.check_key`).
+
+    Needs no Spark.
+    """
     key = load_key()
-    previous = latest_version(Path(settings.features_dir) / settings.dataset.name)
+    root = Path(settings.features_dir) / settings.dataset.name
+    check_not_rotating(root)
+    previous = latest_version(root)
     logs = [_handed_back(settings, name) for name in (FeedbackTable.OUTCOMES, FeedbackTable.IMPRESSIONS)]
     check_key(
         key,

@@ -32,20 +32,21 @@ def check_key(
     before = previous["pseudonym"]["key_version"] if previous is not None else key.version
     if before != key.version:
         raise InputError(
-            f"the last tables of data set {name} were made under key version {before!r}, the current key is"
-            f" {key.version!r}; set RECSYS_HMAC_KEY to the key they were made with, or rotate_key=true to let"
-            " every user begin anew"
+            f"the last tables of data set {name} were made under key version {before!r}, the"
+            f" current key is {key.version!r}; set RECSYS_HMAC_KEY to the key they were made with, or change"
+            " the key with job=rotate; where the old one is lost, rotate_key=true lets every user begin anew"
         )
     for file in log_files:
-        version = _key_version(file)
+        version = log_key_version(file)
         if version != key.version:
             raise InputError(
                 f"{file} holds pseudonyms under key version {version!r}, the current key is {key.version!r};"
-                " set RECSYS_HMAC_KEY to the key this log was begun with, or move the log away to begin anew"
+                " set RECSYS_HMAC_KEY to the key this log was begun with, or change the key with job=rotate;"
+                " where the old one is lost, move the log away"
             )
 
 
-def _key_version(file: Path) -> str:
+def log_key_version(file: Path) -> str:
     """The version that `recsys feedback` wrote into the file; "" where there is none."""
     try:
         metadata = pq.read_schema(file).metadata or {}

@@ -12,6 +12,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from recsys.disk import whole_file
@@ -80,7 +81,7 @@ def plan(
 ) -> Plan:
     """What this run reads. InputError where `mode=incremental` cannot go on from the last version."""
     dataset = settings.dataset
-    shape = _shape(dataset, key_version)
+    shape = shape_of(dataset, key_version)
     before = read_ledger(previous[0]) if previous else None
     found = _inventory(dataset.events, EVENTS) + (_inventory(outcomes, OUTCOMES) if outcomes else [])
     if settings.mode == "incremental":
@@ -133,8 +134,12 @@ def read_ledger(version: Path) -> Ledger | None:
         raise InputError(f"{path} is damaged; remove it and run mode=full to begin a new one") from error
 
 
-def rebase(version: Path, rewritten: Sequence[Path]) -> None:
-    """After an erasure: `rewritten` files are the same input still; indices have gaps no replay makes."""
+def rebase(
+    version: Path, rewritten: Sequence[Path], *, shapes: Mapping[str, str] = MappingProxyType({})
+) -> None:
+    """After people went or got other names: `rewritten` files are the same input still, and no replay would
+    give out the indices that are there. `shapes`: those that are others now.
+    """
     ledger = read_ledger(version)
     if ledger is None:
         return
@@ -151,7 +156,8 @@ def rebase(version: Path, rewritten: Sequence[Path]) -> None:
         )
         for batch in ledger.batches
     ]
-    changed = dataclasses.replace(ledger, batches=tuple(batches), is_based=True)
+    shape = shapes.get(ledger.shape, ledger.shape)
+    changed = dataclasses.replace(ledger, shape=shape, batches=tuple(batches), is_based=True)
     with whole_file(version / Table.LEDGER) as path:
         path.write_text(json.dumps(dataclasses.asdict(changed), indent=2), encoding="utf-8")
 
@@ -182,7 +188,7 @@ def _inventory(source: SourceTable, kind: str) -> list[dict[str, Any]]:
     return [{"kind": kind, **fingerprint(file)} for file in files]
 
 
-def _shape(dataset: Dataset, key_version: str) -> str:
+def shape_of(dataset: Dataset, key_version: str) -> str:
     """Of all settings that say how a raw line is read; where the files lie is none of them."""
     settings = dataclasses.asdict(dataset)
     parts = {

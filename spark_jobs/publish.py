@@ -42,7 +42,7 @@ def building(root: Path) -> Iterator[Path]:
     root.mkdir(parents=True, exist_ok=True)
     ours = f"{BUILDING}{platform.node()}-"  # another machine's processes cannot be looked up from here
     for left in root.glob(f"{ours}*"):
-        if not _is_alive(left.name.rpartition("-")[2]):
+        if not is_alive(left.name.rpartition("-")[2]):
             shutil.rmtree(left, ignore_errors=True)
     folder = root / f"{ours}{os.urandom(4).hex()}-{os.getpid()}"
     folder.mkdir()
@@ -50,6 +50,12 @@ def building(root: Path) -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def discard(folder: Path) -> None:
+    """Gone at once; what a process that dies meanwhile leaves goes with the next one's `building`."""
+    with building(folder.parent) as place:
+        os.rename(folder, place / folder.name)
 
 
 @contextmanager
@@ -138,7 +144,7 @@ def latest_version(root: Path) -> tuple[Path, dict[str, Any]] | None:
     return link.resolve(), metadata
 
 
-def _is_alive(process_id: str) -> bool:
+def is_alive(process_id: str) -> bool:
     try:
         os.kill(int(process_id), 0)
     except ProcessLookupError:

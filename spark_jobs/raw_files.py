@@ -22,15 +22,31 @@ COMPRESSED = (".gz", ".bz2", ".zst", ".lz4", ".deflate", ".snappy")
 
 
 def filter_parquet(file: Path, target: Path, keep: Callable[[pa.Table], pa.ChunkedArray]) -> int:
-    """Copy a file row group by row group with the rows that `keep` says; the number of others."""
+    """Copy a file with the rows that `keep` says; the number of others."""
+    return rewrite_parquet(file, target, lambda part: part.filter(keep(part)))
+
+
+def rewrite_parquet(
+    file: Path,
+    target: Path,
+    change: Callable[[pa.Table], pa.Table],
+    *,
+    facts: Mapping[bytes, bytes] = MappingProxyType({}),
+) -> int:
+    """Copy a file row group by row group, each as `change` makes it; how many rows fewer there are.
+
+    `facts`: on top of those that the file tells of itself.
+    """
     source = pq.ParquetFile(file)
+    schema = source.schema_arrow
+    schema = schema.with_metadata({**(schema.metadata or {}), **facts}) if facts else schema
     dropped = 0
-    with pq.ParquetWriter(target, source.schema_arrow, compression="zstd") as writer:
+    with pq.ParquetWriter(target, schema, compression="zstd") as writer:
         for group in range(source.num_row_groups):
             part = source.read_row_group(group)
-            kept = part.filter(keep(part))
-            dropped += len(part) - len(kept)
-            writer.write_table(kept)
+            changed = change(part)
+            dropped += len(part) - len(changed)
+            writer.write_table(changed)
     return dropped
 
 

@@ -11,8 +11,14 @@ from recsys.schema import EventType, InputError, SplitKind
 
 FORMATS = ("parquet", "csv", "json", "jdbc")
 TYPED_FORMATS = ("parquet", "jdbc")  # their columns have types, so that text is no number
-JOBS = ("build", "erase")
+JOBS = ("build", "erase", "rotate")
 MODES = ("full", "incremental")
+SETTINGS_OF_JOBS = {
+    "users_file": ("erase", "rotate"),
+    "erase_raw": ("erase",),
+    "key_map": ("rotate",),
+    "drop_tombstones": ("rotate",),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -250,10 +256,12 @@ class JobSettings:
     cache_dir: str = "outputs/cache"
     job: str = "build"
     mode: str = "full"
-    users_file: str | None = None  # of job=erase
+    users_file: str | None = None  # of job=erase and job=rotate
     erase_raw: bool = False
+    key_map: str | None = None  # of job=rotate: where to leave old and new pseudonyms
+    drop_tombstones: bool = False  # of job=rotate: also where erased people cannot be kept out any more
     window_events: int = 1024
-    rotate_key: bool = False  # go on under another pseudonym key: every user begins anew
+    rotate_key: bool = False  # go on without the key before: every user begins anew
     allow_demo_key: bool = False  # also where the data set is not declared public
     output: OutputSettings = field(default_factory=OutputSettings)
     spark: SparkSettings = field(default_factory=SparkSettings)
@@ -265,5 +273,6 @@ class JobSettings:
             raise InputError(f"job={self.job} is not known; use one of {', '.join(JOBS)}")
         if self.mode not in MODES:
             raise InputError(f"mode={self.mode} is not known; use one of {', '.join(MODES)}")
-        if self.job != "erase" and (self.users_file or self.erase_raw):
-            raise InputError("users_file and erase_raw belong to job=erase; add it or leave them out")
+        for name, jobs in SETTINGS_OF_JOBS.items():
+            if getattr(self, name) and self.job not in jobs:
+                raise InputError(f"{name} belongs to job={' and job='.join(jobs)}, not to job={self.job}")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from recsys.pseudonym import Key, load_key, pseudonym
+from recsys.pseudonym import PREVIOUS_KEY_VARIABLE, Key, heir, load_key, pseudonym
 from recsys.schema import InputError
 
 
@@ -45,6 +45,26 @@ def test_a_key_that_could_be_guessed_is_refused(tmp_path: Path, secret: str) -> 
     for given in ({"RECSYS_HMAC_KEY": secret}, {"RECSYS_HMAC_KEY_FILE": str(tmp_path / "key")}):
         with pytest.raises(InputError, match="has fewer than 16 bytes and could be guessed; make one with"):
             load_key(given)
+
+
+def test_the_key_before_comes_from_variables_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("salt and pepper and mace\n")
+    both = {
+        "RECSYS_HMAC_KEY": "from a file of keys",
+        "RECSYS_HMAC_KEY_VERSION": "2026-01",
+        "RECSYS_HMAC_PREVIOUS_KEY_FILE": str(tmp_path / "key"),
+    }
+    before = load_key(both, variable=PREVIOUS_KEY_VARIABLE)
+    assert (before.secret, before.version) == (b"salt and pepper and mace", "775eec5d")
+    named = both | {"RECSYS_HMAC_PREVIOUS_KEY_VERSION": "2025-01"}
+    assert load_key(named, variable=PREVIOUS_KEY_VARIABLE).version == "2025-01"
+    with pytest.raises(InputError, match="RECSYS_HMAC_PREVIOUS_KEY is empty"):
+        load_key({"RECSYS_HMAC_PREVIOUS_KEY": ""}, variable=PREVIOUS_KEY_VARIABLE)
+
+
+def test_the_heir_of_a_pseudonym_is_that_of_no_raw_id() -> None:
+    # printf ' pseudonym:a' | openssl dgst -sha256 -hmac recsys-demo-key-not-secret
+    assert heir("a", load_key({})) == "392eef721d1cfb64be3f9c03d3d84869a5643e061be28a174190371438cc5cfa"
 
 
 def test_the_secret_is_never_shown() -> None:

@@ -17,6 +17,7 @@ from recsys.policy.origin import check_known, check_origin
 from recsys.policy.outcomes import OUTCOME_FILE_SCHEMA, OUTCOME_KEY, check_outcomes, pseudonymised
 from recsys.policy.rows import read_rows
 from recsys.pseudonym import Key, load_key
+from recsys.rotating import check_not_rotating
 from recsys.schema import FeedbackTable, InputError, Table
 
 
@@ -42,6 +43,7 @@ def take_in(settings: FeedbackSettings, key: Key) -> dict[str, Appended]:
 
     Raises InputError, with no row of that file written, for a file that does not pass.
     """
+    check_not_rotating(settings.features_dir / settings.dataset)
     tables_dir = settings.features_dir / settings.dataset / Table.LATEST
     _check_key(tables_dir / Table.METADATA, key)
     checked: dict[str, tuple[pa.Table, tuple[str, ...], Path]] = {}

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from recsys.disk import whole_folder
 from recsys.entry import hydra_command
+from recsys.rotating import check_not_rotating
 from recsys.schema import Column, InputError, Recommendation, Split
 from recsys.settings import check_range, read_own, read_settings
 
@@ -155,6 +156,7 @@ def _recommend(cfg: Any) -> None:
     approximate = None
     if given["approximate"] is not None:
         approximate = read_settings(ApproximateConfig, given["approximate"], where="approximate")
+    check_not_rotating(Path(settings.features_dir) / cfg.dataset.name)
     tables_dir = resolve_tables(
         features_dir=settings.features_dir, dataset=cfg.dataset.name, version=settings.version
     )

@@ -39,6 +39,18 @@ def feedback(monkeypatch: pytest.MonkeyPatch, *overrides: str) -> None:
     main()
 
 
+def test_nothing_is_taken_in_while_the_key_is_being_changed(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = place / "features" / "toy" / "rotating"
+    folder.mkdir(parents=True)
+    (folder / "keys.json").write_text(json.dumps({"before": "a", "after": "b", "map": "1"}))
+    with pytest.raises(SystemExit):
+        feedback(monkeypatch, "outcomes=outcomes.csv")
+    assert "from version 'a' to 'b' and that has not ended; let job=rotate end" in capsys.readouterr().err
+    assert log_files(place) == []
+
+
 def log_files(place: Path, table: str = FeedbackTable.OUTCOMES) -> list[Path]:
     return sorted((place / "feedback" / "toy" / table).glob("*.parquet"))
 
