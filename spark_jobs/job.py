@@ -22,6 +22,7 @@ from spark_jobs import gate
 from spark_jobs.columns import Event
 from spark_jobs.counts import row_counts
 from spark_jobs.drift import profile
+from spark_jobs.dropped import prior_without, without_dropped
 from spark_jobs.faults import explained
 from spark_jobs.features.cuts import Cuts, find_cuts
 from spark_jobs.features.tables import FeatureTables, build_tables
@@ -79,7 +80,8 @@ def build(settings: JobSettings, spark: SparkSession, *, show_progress: bool = F
 
 
 def _build(settings: JobSettings, spark: SparkSession, stages: Stages) -> Path:
-    dataset = settings.dataset
+    dataset = without_dropped(settings.dataset)
+    settings = replace(settings, dataset=dataset)
     root = Path(settings.features_dir) / dataset.name
     previous = latest_version(root)
     key = checked_key(settings)
@@ -115,7 +117,7 @@ def _build(settings: JobSettings, spark: SparkSession, stages: Stages) -> Path:
             item_table=item_table,
             user_table=user_table,
             window_events=settings.window_events,
-            prior=prior_fit(previous, cuts),
+            prior=prior_without(prior_fit(previous, cuts), dataset.features.drop),
         )
     with building(root) as folder:
         with stages("writing"):
