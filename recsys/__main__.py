@@ -10,6 +10,7 @@ from recsys import entry
 COMMANDS = {
     "train": "feature tables -> model bundle, metrics.json, report.html",
     "evaluate": "bundle + tables -> metrics.json, report.html",
+    "importance": "bundle + tables -> which features the model rests on, and which only add noise",
     "recommend": "bundle + tables -> top-K items, vectors, value estimates, impression log",
     "feedback": "impressions and outcomes -> the feedback log that spark_jobs reads",
     "promote": "challenger against champion; promotes or refuses with reasons",

@@ -55,6 +55,9 @@ class Thresholds:
     min_items: int | None = None
     max_quarantined_share: float | None = None
     max_share_by_reason: dict[str, float] | None = None
+    max_future_changes: int | None = None  # of features at the validation cut, under another future
+    max_feature_auc: float | None = None  # of an undated feature, of what came after the cut
+    max_chance_gap: float | None = None  # from 0.5 to what shuffled labels show
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,12 +138,12 @@ def judge(
     for name, value in values.items():
         threshold = getattr(thresholds, name)
         if threshold is not None:
-            checks.append(_check(name, value, threshold))
+            checks.append(checked(name, value, threshold))
     by_reason = thresholds.max_share_by_reason or {}
     for reason in sorted(quarantined):
         bound = by_reason.get(reason, by_reason.get(DEFAULT))
         if bound is not None:
-            checks.append(_check(f"max_share_by_reason.{reason}", quarantined[reason] / rows_in, bound))
+            checks.append(checked(f"max_share_by_reason.{reason}", quarantined[reason] / rows_in, bound))
     return checks
 
 
@@ -157,12 +160,16 @@ def judge_appended(
 
 
 def raise_on_failure(
-    checks: Iterable[Check], *, unreadable: Mapping[str, str], page: Path | None = None
+    checks: Iterable[Check],
+    *,
+    unreadable: Mapping[str, str],
+    page: Path | None = None,
+    remedies: str = "",
 ) -> None:
     """QualityError that names every failed check with its value and threshold.
 
     `unreadable`: columns with text where a number belongs, by name, as the YAML writes them; `page`: where
-    more is told.
+    more is told; `remedies`: of what these checks alone do not tell, as the end of a line.
     """
     failed = [check for check in checks if not check.passed]
     seen = f"; see {page}" if page is not None else ""
@@ -172,7 +179,7 @@ def raise_on_failure(
         )
         raise QualityError(
             f"quality gate failed, nothing was published ({shown}); mend the data, or the thresholds of"
-            f" conf/quality if they are wrong{shown_unreadable(unreadable)}{seen}"
+            f" conf/quality if they are wrong{shown_unreadable(unreadable)}{remedies}{seen}"
         )
 
 
@@ -188,13 +195,18 @@ def shown_unreadable(columns: Mapping[str, str]) -> str:
 
 
 def report(
-    checks: Iterable[Check], quarantined: Mapping[str, int], counts: Mapping[str, int]
+    checks: Iterable[Check],
+    quarantined: Mapping[str, int],
+    counts: Mapping[str, int],
+    *,
+    leaks: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """The content of quality.json."""
+    """The content of quality.json. `leaks`: what the detector found (`leaks.findings`)."""
     return {
         "checks": [asdict(check) for check in checks],
         "quarantined_by_reason": dict(sorted(quarantined.items())),
         "row_counts": dict(counts),
+        **({"leaks": dict(leaks)} if leaks else {}),
     }
 
 
@@ -207,7 +219,7 @@ def check_accounting(*, rows_in: int, rows_kept: int, quarantined: int, duplicat
         )
 
 
-def _check(name: str, value: float, threshold: float) -> Check:
+def checked(name: str, value: float, threshold: float) -> Check:
     bound = "min" if name.startswith("min") else "max"
     passed = value >= threshold if bound == "min" else value <= threshold
     return Check(name=name, value=float(value), bound=bound, threshold=float(threshold), passed=passed)

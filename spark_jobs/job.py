@@ -23,12 +23,14 @@ from spark_jobs import gate
 from spark_jobs.columns import Event
 from spark_jobs.counts import row_counts
 from spark_jobs.drift import profile
+from spark_jobs.dropped import prior_without, without_dropped
 from spark_jobs.faults import explained
 from spark_jobs.features.cuts import Cuts, find_cuts
 from spark_jobs.features.tables import FeatureTables, build_tables
 from spark_jobs.feedback import impressions_with_responses
 from spark_jobs.ingest import attributes, earlier_batches, ingest
 from spark_jobs.keys import check_key
+from spark_jobs.leaks.detector import find_leaks
 from spark_jobs.ledger import plan
 from spark_jobs.metadata import describe, examples_hash, vocabularies
 from spark_jobs.numbering import indexed_events
@@ -46,7 +48,7 @@ from spark_jobs.publish import (
     write_document,
     write_table,
 )
-from spark_jobs.quality import judged, quality_page
+from spark_jobs.quality import judged, judged_leaks, quality_page, thresholds_of
 from spark_jobs.settings import Dataset, JobSettings, SourceTable
 from spark_jobs.shards import SORTED_BY, equal_shards
 from spark_jobs.sizes import table_sizes
@@ -56,7 +58,7 @@ from spark_jobs.steps.pseudonymise import without_erased
 from spark_jobs.steps.sensitive import SEALED_SCHEMA
 from spark_jobs.steps.sort import Sorted, sort_out
 
-NUM_STAGES = 6
+NUM_STAGES = 7
 
 
 def build(settings: JobSettings, spark: SparkSession, *, show_progress: bool = False) -> Path:
@@ -80,7 +82,8 @@ def build(settings: JobSettings, spark: SparkSession, *, show_progress: bool = F
 
 
 def _build(settings: JobSettings, spark: SparkSession, stages: Stages) -> Path:
-    dataset = settings.dataset
+    dataset = without_dropped(settings.dataset)
+    settings = replace(settings, dataset=dataset)
     root = Path(settings.features_dir) / dataset.name
     previous = latest_version(root)
     key = checked_key(settings)
@@ -116,8 +119,22 @@ def _build(settings: JobSettings, spark: SparkSession, stages: Stages) -> Path:
             item_table=item_table,
             user_table=user_table,
             window_events=settings.window_events,
-            prior=prior_fit(previous, cuts),
+            prior=prior_without(prior_fit(previous, cuts), dataset.features.drop),
         )
+    with stages("looking for leaks"):
+        leaks = find_leaks(
+            spark,
+            dataset,
+            thresholds_of(settings),
+            taken,
+            cuts=cuts,
+            key=key,
+            measured=rows.measured,
+            tables=tables,
+            indexed=indexed,
+            user_table=user_table,
+        )
+        checks = judged_leaks(checks, leaks, rows, looks, settings)
     with building(root) as folder:
         with stages("writing"):
             quarantine = rows.quarantine.select(
@@ -158,7 +175,7 @@ def _build(settings: JobSettings, spark: SparkSession, stages: Stages) -> Path:
                 sizes=sizes,
                 **highest_indices(indexed, previous[1] if previous else None),
             )
-            quality = gate.report(checks, rows.quarantined, counts)
+            quality = gate.report(checks, rows.quarantined, counts, leaks=leaks.shown())
             for name, content in (
                 (Table.METADATA, metadata),
                 (Table.VOCABULARIES, vocabularies(tables)),

@@ -12,7 +12,7 @@ from pyspark.sql import functions as F
 from recsys.schema import Column, Split, Table
 from spark_jobs.features.cuts import Cuts
 from spark_jobs.features.indices import Indexed, Prior
-from spark_jobs.features.items import LOG_PRICE
+from spark_jobs.features.items import LOG_PRICE, PRICE_BAND
 from spark_jobs.features.vocabulary import PriorFit
 from spark_jobs.progress import say
 from spark_jobs.publish import read_document, uri
@@ -57,6 +57,8 @@ def prior_fit(previous: tuple[Path, dict[str, Any]] | None, cuts: Cuts | None) -
         say("the last version was fitted on later events: words, categories and price bands begin anew")
         return PriorFit()
     fitted = read_document(folder, Table.VOCABULARIES)
+    if PRICE_BAND not in [field["name"] for field in metadata["item_fields"]]:
+        fitted["price_band_thresholds"] = None
     return PriorFit(**fitted, log_price=metadata["scalers"].get(LOG_PRICE))
 
 

@@ -11,7 +11,9 @@ from recsys.disk import whole_file
 from recsys.schema import InputError
 from recsys.settings import read_settings
 from spark_jobs import gate
+from spark_jobs.leaks.findings import Findings, checks_of, remedies
 from spark_jobs.page import examples_of_reasons, page
+from spark_jobs.progress import say
 from spark_jobs.settings import JobSettings
 from spark_jobs.steps.sort import Sorted
 
@@ -35,23 +37,51 @@ def judged(
     if rows.appended is not None:
         checks += gate.judge_appended(rows.appended, rows.appended_quarantined or {}, thresholds)
     named = {name: getattr(settings.dataset.columns, name) for name in unreadable}
-    failed = Path(settings.features_dir) / settings.dataset.name / FAILED_PAGE
-    if all(check.passed for check in checks):
-        failed.unlink(missing_ok=True)
-    else:
-        counts = {name: int(rows.measured[name]) for name in ("rows_in", "rows_kept", "duplicates")}
-        quality = gate.report(checks, rows.quarantined, counts)
-        with whole_file(failed) as path:
-            path.write_text(
-                quality_page(rows, quality, looks, settings, title="refused, nothing was published")
-            )
-    gate.raise_on_failure(checks, unreadable=named, page=failed)
+    page = _page_of_refusal(checks, rows, looks, settings)
+    gate.raise_on_failure(checks, unreadable=named, page=page)
     if not rows.measured["rows_kept"]:
         raise InputError(
             f"no row of {settings.dataset.events.path} is left after cleaning; mend the columns"
             f"{gate.shown_unreadable(named)}"
         )
     return checks
+
+
+def judged_leaks(
+    checks: list[gate.Check],
+    findings: Findings,
+    rows: Sorted,
+    looks: Mapping[str, Any],
+    settings: JobSettings,
+) -> list[gate.Check]:
+    """`checks` and those of the leak detector; QualityError where one of these fails, with the page."""
+    for note in findings.notes:
+        say(f"data set {settings.dataset.name}: {note}", kind="note")
+    of_leaks = checks_of(findings, thresholds_of(settings))
+    page = _page_of_refusal([*checks, *of_leaks], rows, looks, settings, leaks=findings.shown())
+    failed = [check.name for check in of_leaks if not check.passed]
+    gate.raise_on_failure(of_leaks, unreadable={}, page=page, remedies=remedies(findings, failed))
+    return [*checks, *of_leaks]
+
+
+def _page_of_refusal(
+    checks: list[gate.Check],
+    rows: Sorted,
+    looks: Mapping[str, Any],
+    settings: JobSettings,
+    *,
+    leaks: Mapping[str, Any] | None = None,
+) -> Path:
+    """Where the page of the last refused run lies: written if a check has failed, else taken away."""
+    failed = Path(settings.features_dir) / settings.dataset.name / FAILED_PAGE
+    if all(check.passed for check in checks):
+        failed.unlink(missing_ok=True)
+        return failed
+    counts = {name: int(rows.measured[name]) for name in ("rows_in", "rows_kept", "duplicates")}
+    quality = gate.report(checks, rows.quarantined, counts, leaks=leaks)
+    with whole_file(failed) as path:
+        path.write_text(quality_page(rows, quality, looks, settings, title="refused, nothing was published"))
+    return failed
 
 
 def quality_page(

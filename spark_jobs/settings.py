@@ -155,13 +155,14 @@ class SplitSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class FeatureSettings:
-    """Sizes of vocabularies, all fitted on training time."""
+    """Sizes of vocabularies, all fitted on training time. `drop`: features to leave out (`dropped`)."""
 
     category_words: int = 0  # > 0: a field `category`, the item's most common catalogue word among this many
     price_bands: int = 10
     max_tokens: int = 2000
     min_token_items: int = 2
     max_field_size: int = 1000
+    drop: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, kw_only=True)

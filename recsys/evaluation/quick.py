@@ -55,7 +55,7 @@ def figures_of_users(
     chunks = score_users(
         model=model, catalogue=catalogue, tables=tables, table=table, scaler=scaler, rank=rank, world=world
     )
-    mine = [(chunk.rows, _ndcg(chunk, views, seen), chunk.spend_BH) for chunk in chunks]
+    mine = [(chunk.rows, chunk_ndcg(chunk, views, seen), chunk.spend_BH) for chunk in chunks]
     ndcg_UW = np.full((len(table.user_index), len(views)), np.nan)
     spend_UH = None
     for rows, ndcg_BW, spend_BH in chain.from_iterable(of_all_ranks(mine)):
@@ -66,7 +66,7 @@ def figures_of_users(
     return {view.name: ndcg_UW[:, w] for w, view in enumerate(views)}, spend_UH
 
 
-def _ndcg(chunk: ScoredUsers, views: list[View], seen: Ragged) -> np.ndarray:
+def chunk_ndcg(chunk: ScoredUsers, views: list[View], seen: Ragged) -> np.ndarray:
     """(B, W) NDCG@10 of the chunk's users in each of W views, nan where they are not in it."""
     ndcg_BW = np.full((len(chunk.rows), len(views)), np.nan)
     for w, view in enumerate(views):

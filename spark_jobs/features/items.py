@@ -44,13 +44,15 @@ class ItemEncoding:
     log_price_mean: float
     log_price_std: float
     has_price: bool
+    has_price_band: bool
+    has_log_price: bool
 
     @property
     def fields(self) -> list[dict[str, str | int]]:
         """Name and size of each categorical field, in the order of the `categorical` lists."""
         sizes = {CATEGORY: len(self.vocabularies.category)} if self.vocabularies.category else {}
         sizes |= {name: len(values) for name, values in self.vocabularies.fields.items()}
-        if self.has_price:
+        if self.has_price_band:
             sizes[PRICE_BAND] = len(self.price_thresholds) + 1
         return [{"name": name, "size": size} for name, size in sizes.items()]
 
@@ -156,18 +158,24 @@ def fit_encoding(
             for name in fields
         },
     )
-    thresholds, mean, std = [], 0.0, 1.0
-    if has_price and prior.log_price is not None:
-        thresholds = list(prior.price_band_thresholds)
-        mean, std = prior.log_price["mean"], prior.log_price["std"]
-    elif has_price:
+    has_price = has_price and Column.PRICE not in settings.drop
+    has_band, has_log = (has_price and name not in settings.drop for name in (PRICE_BAND, LOG_PRICE))
+    thresholds: list[float] = []
+    mean, std = 0.0, 1.0
+    if (has_band and prior.price_band_thresholds is None) or (has_log and prior.log_price is None):
         thresholds, mean, std = _fit_prices(training, settings.price_bands)
+    if prior.price_band_thresholds is not None:
+        thresholds = list(prior.price_band_thresholds)
+    if prior.log_price is not None:
+        mean, std = prior.log_price["mean"], prior.log_price["std"]
     return ItemEncoding(
         vocabularies=vocabularies,
-        price_thresholds=thresholds,
+        price_thresholds=thresholds if has_band else [],
         log_price_mean=mean,
         log_price_std=std,
         has_price=has_price,
+        has_price_band=has_band,
+        has_log_price=has_log,
     )
 
 
@@ -180,11 +188,12 @@ def encode(snapshot: DataFrame, encoding: ItemEncoding) -> DataFrame:
     indices = [F.col(CATEGORY)] if fitted.category else []
     indices += [F.col(f"index__{name}") for name in fitted.fields]
     numeric = []
-    if encoding.has_price:
-        price = F.col(Column.PRICE)
+    price = F.col(Column.PRICE) if encoding.has_price else F.lit(None).cast("double")
+    if encoding.has_price_band:
         above = [F.when(price > threshold, 1).otherwise(0) for threshold in encoding.price_thresholds]
         band = sum(above, F.lit(1))
         indices.append(F.when(price.isNull(), PAD).otherwise(band))
+    if encoding.has_log_price:
         scaled = (F.log(price) - encoding.log_price_mean) / encoding.log_price_std
         numeric.append(F.coalesce(scaled, F.lit(0.0)))
     return with_words.select(
@@ -197,7 +206,7 @@ def encode(snapshot: DataFrame, encoding: ItemEncoding) -> DataFrame:
         F.array(*indices).cast("array<int>").alias(Column.CATEGORICAL),
         F.array(*numeric).cast("array<float>").alias(Column.NUMERIC),
         Column.TOKENS,
-        Column.PRICE,
+        price.alias(Column.PRICE),
         Column.POPULARITY,
         Column.IN_TRAINING,
     )

@@ -23,7 +23,9 @@ from spark_jobs.settings import Dataset
 
 @dataclass(frozen=True, kw_only=True)
 class FeatureTables:
-    """The published frames and what was fitted for them."""
+    """The published frames, what was fitted for them, and what they were encoded from: `users` and
+    `snapshots` of items at each cut.
+    """
 
     item_features: DataFrame
     user_features: DataFrame
@@ -32,6 +34,8 @@ class FeatureTables:
     value_targets: DataFrame
     encoding: ItemEncoding
     profile: dict[str, Vocabulary]
+    users: DataFrame
+    snapshots: DataFrame
 
 
 def build_tables(
@@ -87,6 +91,8 @@ def build_tables(
         value_targets=targets,
         encoding=encoding,
         profile=profile,
+        users=users,
+        snapshots=snapshots,
     )
 
 

@@ -23,6 +23,7 @@ IS_PURCHASE = "is_purchase"
 ORDER = "order"
 BEGINS_ORDER = "begins_order"  # the first row of an order's purchases
 PREVIOUS = "previous_timestamp"  # of the user's row before; null at the first
+KNOWN, AFTER = "known__", "after__"  # prefixes of what users_at_cuts tells by the cut, and of what came after
 CENT_FRACTION = 6  # decimals kept of summed money, so that the order of summing does not show
 
 
@@ -62,12 +63,7 @@ def users_at_cuts(
         rows.sparkSession.createDataFrame(list(cuts), f"{Column.CUT} long, {Column.SPLIT} string")
     )
     profile = [name for name in rows.columns if name.startswith(Event.PROFILE)]
-    latest = [
-        F.max_by(F.col(name), F.when(_is_known() & F.col(name).isNotNull(), F.col(Event.TIMESTAMP))).alias(
-            name
-        )
-        for name in profile
-    ]
+    latest = [_latest(name).alias(name) for name in profile]
     grouped = (
         rows.crossJoin(frame)
         .groupBy(Column.USER_INDEX, Column.CUT, Column.SPLIT)
@@ -76,8 +72,8 @@ def users_at_cuts(
             F.min(Event.TIMESTAMP).alias(Column.FIRST_SEEN),
             F.max(F.when(_is_known(), F.col(Event.TIMESTAMP))).alias(Column.KNOWN_AT),
             F.min(F.when(~_is_known(), F.col(Event.TIMESTAMP))).alias("next_timestamp"),
-            *[column.alias(f"known__{name}") for name, column in _known_by_cut().items()],
-            *[column.alias(f"after__{name}") for name, column in _after_cut(horizons_days).items()],
+            *[column.alias(f"{KNOWN}{name}") for name, column in _known_by_cut().items()],
+            *[column.alias(AFTER + name) for name, column in _after_cut(horizons_days).items()],
             *latest,
         )
     )
@@ -105,7 +101,7 @@ def value_targets(users: DataFrame, *, horizons_days: Sequence[int]) -> DataFram
     """
 
     def listed(name: str, kind: str) -> SparkColumn:
-        return F.array(*[F.col(f"after__{name}_{days}").cast(kind) for days in horizons_days]).alias(name)
+        return F.array(*[F.col(f"{AFTER}{name}_{days}").cast(kind) for days in horizons_days]).alias(name)
 
     to_days = 1.0 / SECONDS_PER_DAY
     has_history, has_future = F.col(Column.PREFIX_LENGTH) > 0, F.col(Column.SPLIT) != Split.NOW
@@ -137,13 +133,19 @@ def user_features(
         Column.USER_KEY,
         F.col(Column.CUT).alias(Column.VALID_FROM),
         Column.KNOWN_AT,
-        *[F.col(f"known__{name}").cast("double").alias(name) for name in UserNumeric.ALL],
+        *[F.col(f"{KNOWN}{name}").cast("double").alias(name) for name in UserNumeric.ALL],
         F.array(*indices).cast("array<int>").alias(Column.PROFILE),
     )
 
 
 def _is_known() -> SparkColumn:
     return F.col(Event.TIMESTAMP) <= F.col(Column.CUT)
+
+
+def _latest(name: str) -> SparkColumn:
+    """The newest value known by the cut; of several in one second the greatest."""
+    told = F.when(_is_known() & F.col(name).isNotNull(), F.struct(Event.TIMESTAMP, name))
+    return F.max(told)[name]
 
 
 def _money(start: SparkColumn, end: SparkColumn) -> SparkColumn:

@@ -43,8 +43,8 @@ class PriorFit:
     category: Sequence[str] = ()
     item_fields: Mapping[str, Sequence[str]] = field(default_factory=dict)
     profile_fields: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    price_band_thresholds: Sequence[float] = ()
-    log_price: Mapping[str, float] | None = None  # mean and std; None: prices are fitted anew
+    price_band_thresholds: Sequence[float] | None = None  # None: fitted anew
+    log_price: Mapping[str, float] | None = None  # mean and std; None: fitted anew
 
 
 def words_of(text: SparkColumn) -> SparkColumn:

@@ -1,0 +1,1 @@
+"""Whether a feature at a cut tells what only came after it."""
