@@ -19,6 +19,8 @@ class Event:
     UNIT_PRICE = "unit_price"  # float64, returns positive
     VALUE = Column.VALUE  # float64, returns positive until they are matched
     TEXT = Column.TEXT
+    DWELL_S = Column.DWELL_S  # float64, null where unknown; only where the data set has it
+    QUERY = Column.QUERY  # string, as typed; only where the data set has it
     PROFILE = "profile__"  # prefix of one string column per profile fact
 
     UNREADABLE = "unreadable"  # names of the numbers that hold other text; null = none; gone after flagging
@@ -28,5 +30,9 @@ class Event:
     RETURNED_AT = Column.RETURNED_AT
     ANCHOR = "anchor_timestamp"  # the purchase's time: a return's partner, else the event's own
     POSITION = "position"  # int32, place in the user's history, from 1
+    QUERY_WORDS = "query_words"  # array<int32>, words of the query by the items' vocabulary
 
-    BARE = (USER_KEY, ITEM_ID, EVENT_TYPE, TIMESTAMP, ORDER_ID, QUANTITY, UNIT_PRICE, VALUE, TEXT)
+    BARE = (
+        *(USER_KEY, ITEM_ID, EVENT_TYPE, TIMESTAMP, ORDER_ID, QUANTITY, UNIT_PRICE, VALUE, TEXT),
+        *(DWELL_S, QUERY),
+    )

@@ -71,10 +71,18 @@ def describe(
         "split": _split(settings, cuts, split_hash),
         "tie_key": list(ties),
         "pseudonym": {"key_version": key.version, "demo": key.is_demo},
+        **_signals(settings),
         **_sealed(settings),
         "sources": sources,
         "git_commit": _git_commit(),
     }
+
+
+def _signals(settings: JobSettings) -> dict[str, bool]:
+    """Which list columns the histories have beside; nothing without any."""
+    columns = settings.dataset.columns
+    told = {"has_dwell": columns.dwell_s, "has_queries": columns.query}
+    return {name: True for name, expression in told.items() if expression is not None}
 
 
 def _sealed(settings: JobSettings) -> dict[str, Any]:

@@ -64,6 +64,8 @@ class EventColumns:
     unit_price: str | None = None
     value: str | None = None  # money of the line; else quantity x unit_price
     text: str | None = None
+    dwell_s: str | None = None  # seconds that a view kept
+    query: str | None = None  # what a search asked for, as text
     profile: dict[str, str] = field(default_factory=dict)  # facts about the user that stand in the event
 
 
@@ -168,6 +170,7 @@ class Dataset:
     event_types: list[str]
     target_event_types: list[str]
     split: SplitSettings
+    event_types_without_item: list[str] = field(default_factory=list)  # whose rows may lack an item
     has_time: bool = True
     public_examples: bool = False
     filter_seen: bool = False
@@ -185,12 +188,23 @@ class Dataset:
         unknown = set(self.target_event_types) - set(self.event_types)
         if unknown or not self.target_event_types:
             raise InputError(f"data set {self.name}: target_event_types must name some of event_types")
+        self._check_without_item()
         if self.split.kind == SplitKind.TIME and not self.has_time:
             raise InputError(f"data set {self.name} has no time; set split.kind to leave_one_out")
         if self.sensitive.encrypt and self.users is None:
             raise InputError(f"data set {self.name}: sensitive.encrypt needs `users`, whose columns it seals")
         if self.join is not None and not self.join.keys:
             raise InputError(f"data set {self.name}: join.keys must name the columns that both files share")
+
+    def _check_without_item(self) -> None:
+        """What is recommended, bought or given back is an item."""
+        need_item = {*self.target_event_types, EventType.PURCHASE, EventType.RETURN}
+        for name in self.event_types_without_item:
+            if name not in self.event_types or name in need_item:
+                raise InputError(
+                    f"data set {self.name}: event_types_without_item must name some of event_types, and no"
+                    f" target, {EventType.PURCHASE} or {EventType.RETURN}; {name!r} is none"
+                )
 
     @property
     def has_value(self) -> bool:

@@ -16,6 +16,7 @@ from spark_jobs.features.cuts import Cuts
 from spark_jobs.features.histories import histories
 from spark_jobs.features.indices import Indexed
 from spark_jobs.features.items import ItemEncoding
+from spark_jobs.features.queries import with_query_words
 from spark_jobs.features.vocabulary import PriorFit, Vocabulary, count_values, numbered
 from spark_jobs.session import pin
 from spark_jobs.settings import Dataset
@@ -79,6 +80,8 @@ def build_tables(
     training_users = users.where(F.col(Column.CUT) == fitting_cut)
     profile = fit_profile(training_users, indexed.users, user_table, dataset, prior=prior)
     keys = indexed.users.select(Column.USER_INDEX, Column.USER_KEY)
+    if Event.QUERY in events.columns:
+        events = with_query_words(events, encoding.vocabularies.tokens)
     return FeatureTables(
         item_features=item_steps.encode(snapshots, encoding),
         user_features=user_steps.user_features(users, keys, user_table, profile),
