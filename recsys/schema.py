@@ -143,6 +143,12 @@ class UserNumeric:
         SPEND_90D,
     )
 
+    # only in tables of data sets with a follow graph, after those of ALL
+    NUM_FOLLOWING = "num_following"  # users whom this one followed by valid_from
+    NUM_FOLLOWERS = "num_followers"  # users who followed this one by valid_from
+
+    GRAPH = (NUM_FOLLOWING, NUM_FOLLOWERS)
+
 
 class Sealed:
     """Columns of the table of sealed values beside user_key."""

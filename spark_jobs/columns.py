@@ -5,6 +5,14 @@ from __future__ import annotations
 from recsys.schema import Column
 
 
+class Edge:
+    """A row of the follow graph after reading it: a user, whom they follow, since when."""
+
+    USER_KEY = Column.USER_KEY
+    OTHER_KEY = "other_key"  # string, the pseudonym of who is followed
+    FOLLOWED_AT = "followed_at"  # int64, Unix seconds; 0 where the graph has no dates
+
+
 class Event:
     """A row of the log after normalising. One row is one line: a user, an item, a type, a time."""
 

@@ -63,7 +63,7 @@ def describe(
         "item_fields": encoding.fields,
         "item_numeric": [LOG_PRICE] if encoding.has_price else [],
         "profile_fields": [{"name": name, "size": len(values)} for name, values in tables.profile.items()],
-        "user_numeric": list(UserNumeric.ALL),
+        "user_numeric": [*UserNumeric.ALL, *(UserNumeric.GRAPH if dataset.graph else ())],
         "scalers": {LOG_PRICE: price_scaler} if encoding.has_price else {},
         "date_range": [int(measured["first_timestamp"]), int(measured["last_timestamp"])],
         "row_counts": dict(counts),

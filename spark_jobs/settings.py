@@ -90,6 +90,16 @@ class UserTable:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FollowGraph:
+    """Who follows whom, a row an edge. Without `timestamp` every edge is known from the beginning."""
+
+    source: SourceTable
+    user_id: str
+    other_id: str
+    timestamp: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Sensitive:
     """Raw columns that must not go on as they are. No feature can use those of `drop` and `encrypt`.
 
@@ -178,6 +188,7 @@ class Dataset:
     join: SourceTable | None = None
     items: ItemTable | None = None
     users: UserTable | None = None
+    graph: FollowGraph | None = None
     tie_key: list[str] = field(default_factory=list)
     sensitive: Sensitive = field(default_factory=Sensitive)
     cleaning: Cleaning = field(default_factory=Cleaning)
@@ -193,6 +204,10 @@ class Dataset:
             raise InputError(f"data set {self.name} has no time; set split.kind to leave_one_out")
         if self.sensitive.encrypt and self.users is None:
             raise InputError(f"data set {self.name}: sensitive.encrypt needs `users`, whose columns it seals")
+        if self.graph is not None and self.split.kind != SplitKind.TIME:
+            raise InputError(
+                f"data set {self.name}: graph is counted as of cuts in time; it needs split.kind time"
+            )
         if self.join is not None and not self.join.keys:
             raise InputError(f"data set {self.name}: join.keys must name the columns that both files share")
 
