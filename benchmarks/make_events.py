@@ -96,6 +96,8 @@ columns:
   order_id: order_id
   quantity: quantity
   unit_price: unit_price
+  dwell_s: dwell_s
+  query: query
 
 items:
   source:

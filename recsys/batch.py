@@ -16,20 +16,34 @@ import torch
 from torch import Tensor
 
 
+class QueryWords(NamedTuple):
+    """Words of the searches of a batch, one after another: K of them."""
+
+    place_K: Tensor  # int64, row * L + position of the event
+    word_K: Tensor  # int64, as in Catalogue.tokens_VT
+
+
 class Histories(NamedTuple):
     """What a user did, oldest first, padded on the right with PAD."""
 
-    item_BL: Tensor  # int64, row of the catalogue
+    item_BL: Tensor  # int64, row of the catalogue; PAD also where an event has no item
     event_type_BL: Tensor  # int64
     timestamp_BL: Tensor  # int64, Unix seconds, UTC (positions where the data set has no time)
     value_BL: Tensor  # float32, money, returns negative
     length_B: Tensor  # int64, real events
     profile_BF: Tensor  # int64, 0 = unknown
+    dwell_BL: Tensor | None = None  # float32, seconds, 0 = unknown; None: the data set tells none
+    words: QueryWords | None = None  # None: the data set has no searches with words
 
     @property
     def mask_BL(self) -> Tensor:
         """bool, True at real events."""
         return torch.arange(self.item_BL.shape[1], device=self.item_BL.device) < self.length_B[:, None]
+
+    def to(self, device: torch.device) -> Histories:
+        words = None if self.words is None else QueryWords(*(each.to(device) for each in self.words))
+        plain = {name: each.to(device) for name, each in self._asdict().items() if torch.is_tensor(each)}
+        return Histories(**plain, words=words)
 
 
 class ItemQueries(NamedTuple):

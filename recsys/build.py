@@ -101,6 +101,8 @@ def model_config(
         num_event_types=max(metadata["event_types"].values()),
         profile_sizes=tuple(int(f["size"]) for f in metadata["profile_fields"]),
         has_time=bool(metadata["has_time"]),
+        has_dwell=bool(metadata.get("has_dwell")),
+        has_queries=bool(metadata.get("has_queries")) and bool(metadata["num_tokens"]),
         width=settings.width,
         score_width=settings.score_width,
         num_blocks=settings.num_blocks,

@@ -11,6 +11,7 @@ import torch
 from recsys.batch import Catalogue
 from recsys.build import catalogue_at
 from recsys.bundle import Bundle
+from recsys.data.cut_features import num_cut_features
 from recsys.data.tables import FeatureTables
 from recsys.schema import InputError, Split
 from recsys.vocabulary import check_continues
@@ -55,6 +56,12 @@ def check_fit(bundle: Bundle, tables: FeatureTables) -> None:
                 f"the tables have {len(metadata[what])} {what}, the bundle was trained with {learned}; "
                 "retrain on these tables"
             )
+    num_features, learned = num_cut_features(len(tables.activity_names)), len(bundle.scaler["mean"])
+    if num_features != learned:
+        raise InputError(
+            f"the tables tell {num_features} numbers of a user at a cut, the bundle was trained with"
+            f" {learned}: a follow graph has come or gone; retrain on these tables"
+        )
     check_meaning(bundle, tables)
 
 

@@ -74,7 +74,7 @@ class Column:
     # keys
     USER_INDEX = "user_index"  # int32, from 1
     USER_KEY = "user_key"  # string, hex HMAC-SHA256 of the raw user id
-    ITEM_INDEX = "item_index"  # int32, from 1
+    ITEM_INDEX = "item_index"  # int32, from 1; PAD in histories where an event has no item
     ITEM_ID = "item_id"  # string, the platform's own id
     FIRST_SEEN = "first_seen"  # int64, timestamp of the first kept event of this item or user
     VALID_FROM = "valid_from"  # int64, the cut this row of features belongs to
@@ -89,6 +89,9 @@ class Column:
     TIMESTAMP = "timestamp"  # int64 (list in histories)
     VALUE = "value"  # float64 (list in histories), money of the event, returns negative
     RETURNED_AT = "returned_at"  # int64 (list in histories), when a purchase was wholly returned; 0 = not
+    # only where the data set tells them, so that tables of others are as they were (no new schema version)
+    DWELL_S = "dwell_s"  # float32 (list in histories), seconds a view kept; 0 = unknown
+    QUERY = "query"  # list<int32> (list in histories), words of a search, indices as in TOKENS
 
     # examples
     PREFIX_LENGTH = "prefix_length"  # int32, number of history events at or before the cut
@@ -139,6 +142,12 @@ class UserNumeric:
         SPEND_30D,
         SPEND_90D,
     )
+
+    # only in tables of data sets with a follow graph, after those of ALL
+    NUM_FOLLOWING = "num_following"  # users whom this one followed by valid_from
+    NUM_FOLLOWERS = "num_followers"  # users who followed this one by valid_from
+
+    GRAPH = (NUM_FOLLOWING, NUM_FOLLOWERS)
 
 
 class Sealed:

@@ -5,6 +5,14 @@ from __future__ import annotations
 from recsys.schema import Column
 
 
+class Edge:
+    """A row of the follow graph after reading it: a user, whom they follow, since when."""
+
+    USER_KEY = Column.USER_KEY
+    OTHER_KEY = "other_key"  # string, the pseudonym of who is followed
+    FOLLOWED_AT = "followed_at"  # int64, Unix seconds; 0 where the graph has no dates
+
+
 class Event:
     """A row of the log after normalising. One row is one line: a user, an item, a type, a time."""
 
@@ -19,6 +27,8 @@ class Event:
     UNIT_PRICE = "unit_price"  # float64, returns positive
     VALUE = Column.VALUE  # float64, returns positive until they are matched
     TEXT = Column.TEXT
+    DWELL_S = Column.DWELL_S  # float64, null where unknown; only where the data set has it
+    QUERY = Column.QUERY  # string, as typed; only where the data set has it
     PROFILE = "profile__"  # prefix of one string column per profile fact
 
     UNREADABLE = "unreadable"  # names of the numbers that hold other text; null = none; gone after flagging
@@ -28,5 +38,9 @@ class Event:
     RETURNED_AT = Column.RETURNED_AT
     ANCHOR = "anchor_timestamp"  # the purchase's time: a return's partner, else the event's own
     POSITION = "position"  # int32, place in the user's history, from 1
+    QUERY_WORDS = "query_words"  # array<int32>, words of the query by the items' vocabulary
 
-    BARE = (USER_KEY, ITEM_ID, EVENT_TYPE, TIMESTAMP, ORDER_ID, QUANTITY, UNIT_PRICE, VALUE, TEXT)
+    BARE = (
+        *(USER_KEY, ITEM_ID, EVENT_TYPE, TIMESTAMP, ORDER_ID, QUANTITY, UNIT_PRICE, VALUE, TEXT),
+        *(DWELL_S, QUERY),
+    )

@@ -18,8 +18,13 @@ from pyspark.sql import functions as F
 
 from spark_jobs.columns import Event
 
-NUMBERS = (Event.QUANTITY, Event.UNIT_PRICE, Event.VALUE)
-COUNTED = (Event.USER_KEY, Event.ORDER_ID, Event.TEXT)  # too many values, or too personal, to list
+NUMBERS = (Event.QUANTITY, Event.UNIT_PRICE, Event.VALUE, Event.DWELL_S)
+COUNTED = (
+    Event.USER_KEY,
+    Event.ORDER_ID,
+    Event.TEXT,
+    Event.QUERY,
+)  # too many values, or too personal, to list
 QUANTILES = (0.0, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1.0)
 NUM_TOP, LEAST_ROWS = 20, 10  # values listed; rows that a listed value must have
 MODERATE, MAJOR = 0.1, 0.25

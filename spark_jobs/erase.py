@@ -223,4 +223,6 @@ def _raw_sources(dataset: Dataset) -> list[tuple[SourceTable, str]]:
         sources.append((dataset.join, dataset.columns.user_id))
     if dataset.users is not None:
         sources.append((dataset.users.source, dataset.users.user_id))
+    if dataset.graph is not None:
+        sources += [(dataset.graph.source, name) for name in (dataset.graph.user_id, dataset.graph.other_id)]
     return sources

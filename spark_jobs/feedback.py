@@ -54,6 +54,7 @@ def outcomes_as_events(outcomes: DataFrame, *, like: Sequence[str]) -> DataFrame
         Event.QUANTITY: F.lit(ONE_PIECE),
         Event.UNIT_PRICE: money,
         Event.VALUE: money,
+        Event.DWELL_S: F.lit(None).cast("double"),
     }
     empty = F.lit(None).cast("string")
     return unique.select(*[columns.get(name, empty).alias(name) for name in like])

@@ -81,7 +81,10 @@ def measure_raw(flagged: DataFrame) -> dict[str, float]:
         F.count(F.lit(1)).alias("rows_in"),
         F.count_if(is_outcome()).alias("outcomes_in"),
         filled(Event.USER_KEY),
-        filled(Event.ITEM_ID),
+        # a sound row without an item is of a type that needs none
+        F.count_if(F.col(Event.ITEM_ID).isNotNull() | F.col(Event.REASON).isNull()).alias(
+            f"with_{Event.ITEM_ID}"
+        ),
         filled(Event.TIMESTAMP),
         F.count_if(F.col(Event.REASON).isNull()).alias("rows_clean"),
     ).first()
@@ -100,7 +103,7 @@ def measure_kept(kept: DataFrame) -> dict[str, float]:
     """Volume, ranges and dates of the kept rows (one pass)."""
     row = kept.agg(
         F.count(F.lit(1)).alias("rows_kept"),
-        F.count_if(F.col(Event.TEXT).isNotNull() | is_outcome()).alias("with_text"),  # outcomes carry none
+        F.count_if(_has_text()).alias("with_text"),
         F.count_distinct(F.col(Event.USER_KEY)).alias("num_users"),
         F.count_distinct(F.col(Event.ITEM_ID)).alias("num_items"),
         F.max(Event.UNIT_PRICE).alias("max_unit_price"),
@@ -110,6 +113,11 @@ def measure_kept(kept: DataFrame) -> dict[str, float]:
     ).first()
     assert row is not None
     return {name: value for name, value in row.asDict().items() if value is not None}
+
+
+def _has_text() -> Any:
+    """Outcomes carry none, and an event without an item has no item's text to miss."""
+    return F.col(Event.TEXT).isNotNull() | is_outcome() | F.col(Event.ITEM_ID).isNull()
 
 
 def judge(

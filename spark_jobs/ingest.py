@@ -21,6 +21,7 @@ from recsys.schema import Table
 from recsys.sealed import load_aes_key
 from spark_jobs.attributes import item_attributes, user_attributes
 from spark_jobs.columns import Event
+from spark_jobs.edges import follow_edges
 from spark_jobs.feedback import outcomes_as_events
 from spark_jobs.ledger import EVENTS, OUTCOMES, Batch, Plan
 from spark_jobs.publish import uri
@@ -69,7 +70,9 @@ def attributes(
     raw_items = read_table(spark, items.source) if items else None
     raw_users = read_table(spark, users.source) if users else None
     events = read_events(spark, dataset) if sensitive != Sensitive() else None
-    check_declared(sensitive, [frame for frame in (events, raw_items, raw_users) if frame is not None])
+    raw_graph = read_table(spark, dataset.graph.source) if dataset.graph and events else None
+    frames = (events, raw_items, raw_users, raw_graph)
+    check_declared(sensitive, [frame for frame in frames if frame is not None])
     item_table = user_table = sealed_table = None
     if items and raw_items is not None:
         item_table = item_attributes(guarded(raw_items, sensitive, path=items.source.path), items)
@@ -78,6 +81,15 @@ def attributes(
         if sensitive.encrypt:
             sealed_table = sealed(raw_users, users, dataset, secret=key.secret, key=load_aes_key())
     return item_table, user_table, sealed_table
+
+
+def follows(spark: SparkSession, dataset: Dataset, key: Key, *, erased: frozenset[str]) -> DataFrame | None:
+    """Edges of the follow graph; None where the data set has none."""
+    graph = dataset.graph
+    if graph is None:
+        return None
+    raw = guarded(read_table(spark, graph.source), dataset.sensitive, path=graph.source.path)
+    return follow_edges(raw, graph, key, erased=erased)
 
 
 def _raw(spark: SparkSession, dataset: Dataset, plan: Plan) -> tuple[DataFrame, SparkColumn]:

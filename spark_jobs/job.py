@@ -28,7 +28,7 @@ from spark_jobs.faults import explained
 from spark_jobs.features.cuts import Cuts, find_cuts
 from spark_jobs.features.tables import FeatureTables, build_tables
 from spark_jobs.feedback import impressions_with_responses
-from spark_jobs.ingest import attributes, earlier_batches, ingest
+from spark_jobs.ingest import attributes, earlier_batches, follows, ingest
 from spark_jobs.keys import check_key
 from spark_jobs.leaks.detector import find_leaks
 from spark_jobs.ledger import plan
@@ -94,6 +94,7 @@ def _build(settings: JobSettings, spark: SparkSession, stages: Stages) -> Path:
     with stages("reading"):
         taken = plan(settings, previous, outcomes, key_version=key.version, now=int(time.time()))
         item_table, user_table, sealed_table = attributes(spark, dataset, key)
+        edges = follows(spark, dataset, key, erased=erased)
         flagged = ingest(spark, dataset, taken, outcomes=outcomes, key=key, erased=erased).cache()
         told = without_erased(read_table(spark, outcomes), erased) if outcomes else None
         raw_counts = gate.measure_raw(flagged)
@@ -118,6 +119,7 @@ def _build(settings: JobSettings, spark: SparkSession, stages: Stages) -> Path:
             cuts,
             item_table=item_table,
             user_table=user_table,
+            edges=edges,
             window_events=settings.window_events,
             prior=prior_without(prior_fit(previous, cuts), dataset.features.drop),
         )

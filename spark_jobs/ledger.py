@@ -195,6 +195,14 @@ def shape_of(dataset: Dataset, key_version: str) -> str:
         name: settings[name]
         for name in ("columns", "event_types", "cleaning", "sensitive", "join", "has_time")
     }
+    # settings that came later: where they are not used, earlier versions are gone on with
+    parts["columns"] = {
+        name: value
+        for name, value in parts["columns"].items()
+        if value is not None or name not in ("dwell_s", "query")
+    }
+    if dataset.event_types_without_item:
+        parts["event_types_without_item"] = dataset.event_types_without_item
     parts["events"] = {name: value for name, value in settings["events"].items() if name != "path"}
     content = json.dumps([parts, key_version], sort_keys=True, default=str)
     return hashlib.sha256(content.encode()).hexdigest()[:16]

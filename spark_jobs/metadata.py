@@ -63,7 +63,7 @@ def describe(
         "item_fields": encoding.fields,
         "item_numeric": [LOG_PRICE] if encoding.has_log_price else [],
         "profile_fields": [{"name": name, "size": len(values)} for name, values in tables.profile.items()],
-        "user_numeric": list(UserNumeric.ALL),
+        "user_numeric": [*UserNumeric.ALL, *(UserNumeric.GRAPH if dataset.graph else ())],
         "scalers": {LOG_PRICE: price_scaler} if encoding.has_log_price else {},
         "date_range": [int(measured["first_timestamp"]), int(measured["last_timestamp"])],
         "row_counts": dict(counts),
@@ -71,10 +71,18 @@ def describe(
         "split": _split(settings, cuts, split_hash),
         "tie_key": list(ties),
         "pseudonym": {"key_version": key.version, "demo": key.is_demo},
+        **_signals(settings),
         **_sealed(settings),
         "sources": sources,
         "git_commit": _git_commit(),
     }
+
+
+def _signals(settings: JobSettings) -> dict[str, bool]:
+    """Which list columns the histories have beside; nothing without any."""
+    columns = settings.dataset.columns
+    told = {"has_dwell": columns.dwell_s, "has_queries": columns.query}
+    return {name: True for name, expression in told.items() if expression is not None}
 
 
 def _sealed(settings: JobSettings) -> dict[str, Any]:

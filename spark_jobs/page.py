@@ -16,7 +16,7 @@ from spark_jobs.settings import Dataset
 
 def examples_of_reasons(quarantine: DataFrame, *, public: bool) -> dict[str, list[str]]:
     """Reason -> one or two of its rows as JSON. Of data that is not public only columns that name nobody."""
-    hidden = [] if public else [Event.TEXT, Event.ORDER_ID]
+    hidden = [] if public else [Event.TEXT, Event.ORDER_ID, Event.QUERY]
     shown = [name for name in quarantine.columns if name not in (Event.USER_KEY, Event.REASON, *hidden)]
     if not public:
         shown = [name for name in shown if not name.startswith(Event.PROFILE)]

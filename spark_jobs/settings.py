@@ -70,6 +70,8 @@ class EventColumns:
     unit_price: str | None = None
     value: str | None = None  # money of the line; else quantity x unit_price
     text: str | None = None
+    dwell_s: str | None = None  # seconds that a view kept
+    query: str | None = None  # what a search asked for, as text
     profile: dict[str, str] = field(default_factory=dict)  # facts about the user that stand in the event
 
 
@@ -91,6 +93,16 @@ class UserTable:
     source: SourceTable
     user_id: str
     profile: dict[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FollowGraph:
+    """Who follows whom, a row an edge. Without `timestamp` every edge is known from the beginning."""
+
+    source: SourceTable
+    user_id: str
+    other_id: str
+    timestamp: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,6 +187,7 @@ class Dataset:
     event_types: list[str]
     target_event_types: list[str]
     split: SplitSettings
+    event_types_without_item: list[str] = field(default_factory=list)  # whose rows may lack an item
     has_time: bool = True
     public_examples: bool = False
     filter_seen: bool = False
@@ -182,6 +195,7 @@ class Dataset:
     join: SourceTable | None = None
     items: ItemTable | None = None
     users: UserTable | None = None
+    graph: FollowGraph | None = None
     tie_key: list[str] = field(default_factory=list)
     sensitive: Sensitive = field(default_factory=Sensitive)
     cleaning: Cleaning = field(default_factory=Cleaning)
@@ -192,12 +206,27 @@ class Dataset:
         unknown = set(self.target_event_types) - set(self.event_types)
         if unknown or not self.target_event_types:
             raise InputError(f"data set {self.name}: target_event_types must name some of event_types")
+        self._check_without_item()
         if self.split.kind == SplitKind.TIME and not self.has_time:
             raise InputError(f"data set {self.name} has no time; set split.kind to leave_one_out")
         if self.sensitive.encrypt and self.users is None:
             raise InputError(f"data set {self.name}: sensitive.encrypt needs `users`, whose columns it seals")
+        if self.graph is not None and self.split.kind != SplitKind.TIME:
+            raise InputError(
+                f"data set {self.name}: graph is counted as of cuts in time; it needs split.kind time"
+            )
         if self.join is not None and not self.join.keys:
             raise InputError(f"data set {self.name}: join.keys must name the columns that both files share")
+
+    def _check_without_item(self) -> None:
+        """What is recommended, bought or given back is an item."""
+        need_item = {*self.target_event_types, EventType.PURCHASE, EventType.RETURN}
+        for name in self.event_types_without_item:
+            if name not in self.event_types or name in need_item:
+                raise InputError(
+                    f"data set {self.name}: event_types_without_item must name some of event_types, and no"
+                    f" target, {EventType.PURCHASE} or {EventType.RETURN}; {name!r} is none"
+                )
 
     @property
     def has_value(self) -> bool:

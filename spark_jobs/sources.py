@@ -188,7 +188,7 @@ def fingerprints(
     """Path, bytes and sha256 of every local file read, raw or handed back (null for remote or huge ones; a
     database's has its table). `known`: those at hand already, by path."""
     tables = [dataset.events, dataset.join, *feedback]
-    tables += [table.source for table in (dataset.items, dataset.users) if table is not None]
+    tables += [table.source for table in (dataset.items, dataset.users, dataset.graph) if table is not None]
     found: list[dict[str, Any]] = []
     for table in tables:
         if table is None:

@@ -11,6 +11,7 @@ from recsys.data.cut_features import CutScaler, raw_cut_features
 from recsys.data.cut_tables import CutTable
 from recsys.data.flat import FlatHistories
 from recsys.data.negatives import Negatives
+from recsys.data.query_words import words_at
 from recsys.data.samples import TrainingSamples
 from recsys.draws import draw
 from recsys.schema import PAD
@@ -68,6 +69,10 @@ def pad_histories(
         value_BL=column(flat.value, np.float32),
         length_B=torch.from_numpy(length.astype(np.int64)),
         profile_BF=torch.from_numpy(profile_BF),
+        dwell_BL=None if flat.dwell_s is None else column(flat.dwell_s, np.float32),
+        words=None
+        if flat.word_start is None or flat.word is None
+        else words_at(at, real, start=flat.word_start, word=flat.word),
     )
 
 

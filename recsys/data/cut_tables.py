@@ -1,6 +1,7 @@
 """Each user at each cut: Parquet rows in any order -> mapped arrays, by cut and then by user.
 
-Legend: E examples of all cuts, U users, A activity columns, F profile fields, H horizons.
+Legend: E examples of all cuts, U users, A activity columns (FeatureTables.activity_names), F profile fields,
+H horizons.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import pyarrow.parquet as pq
 from recsys.data.flat import lists_in_place, parquet_batches, parquet_files
 from recsys.data.mapped import GrowingArrays, mapped_array, open_mapped
 from recsys.disk import built_once
-from recsys.schema import SECONDS_PER_DAY, Column, Split, Table, UserNumeric
+from recsys.schema import SECONDS_PER_DAY, Column, Split, Table
 
 if TYPE_CHECKING:
     from recsys.data.tables import FeatureTables
@@ -34,7 +35,7 @@ class CutTable:
     cut: int
     user_index: np.ndarray  # int64
     prefix_length: np.ndarray  # int64
-    activity: np.ndarray  # float64 (U, len(UserNumeric.ALL)), nan for users without history
+    activity: np.ndarray  # float64 (U, A), nan for users without history
     profile: np.ndarray  # int64 (U, F)
     spend: np.ndarray  # float64 (U, H), nan where there is no target
     num_purchases: np.ndarray  # int64 (U, H)
@@ -105,7 +106,7 @@ def _build(tables: FeatureTables, keys: list[tuple[str, int]], folder: Path) -> 
     start = _write_examples(tables, keys, folder)
     num_horizons = len(tables.horizons_days)
     shapes: dict[str, tuple[Any, tuple[int, ...]]] = {
-        "activity": (np.float64, (len(UserNumeric.ALL),)),
+        "activity": (np.float64, (len(tables.activity_names),)),
         "profile": (np.int64, (len(tables.metadata["profile_fields"]),)),
         "spend": (np.float64, (num_horizons,)),
         "num_purchases": (np.int64, (num_horizons,)),
@@ -121,7 +122,7 @@ def _build(tables: FeatureTables, keys: list[tuple[str, int]], folder: Path) -> 
         out[name][...] = unknown
     user_index = open_mapped(folder / "user_index.npy")
     rows = _Rows([cut for _, cut in keys], user_index, start)
-    _write_users(tables.dir / Table.USER_FEATURES, rows, out)
+    _write_users(tables.dir / Table.USER_FEATURES, rows, out, names=tables.activity_names)
     if (tables.dir / Table.VALUE_TARGETS).is_dir() and num_horizons:
         _write_targets(tables.dir / Table.VALUE_TARGETS, rows, out)
     if tables.is_time_split:
@@ -181,13 +182,13 @@ class _Rows:
             yield batch.take(pa.array(mine[found])), self.start[k] + at[found]
 
 
-def _write_users(folder: Path, rows: _Rows, out: Mapping[str, np.ndarray]) -> None:
+def _write_users(folder: Path, rows: _Rows, out: Mapping[str, np.ndarray], *, names: tuple[str, ...]) -> None:
     files = parquet_files(folder)
-    known = [name for name in UserNumeric.ALL if name in pq.read_schema(files[0]).names]
+    known = [name for name in names if name in pq.read_schema(files[0]).names]
     for batch in parquet_batches(files, [Column.USER_INDEX, Column.VALID_FROM, Column.PROFILE, *known]):
         for part, at in rows.of(batch, Column.VALID_FROM):
             for name in known:
-                out["activity"][at, UserNumeric.ALL.index(name)] = part[name].to_numpy(zero_copy_only=False)
+                out["activity"][at, names.index(name)] = part[name].to_numpy(zero_copy_only=False)
             lists_in_place(part[Column.PROFILE], at, out["profile"])
 
 

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from recsys.data.mapped import mapped_array, open_mapped
+from recsys.data.query_words import WORD_FILES, write_words
 from recsys.disk import built_once
 from recsys.schema import Column, InputError, Table
 
@@ -21,6 +22,7 @@ _COLUMNS = {
     Column.VALUE: np.float64,
     Column.RETURNED_AT: np.int64,
 }
+_DWELL = {Column.DWELL_S: np.float32}  # where the data set tells it
 _WINDOW = (Column.USER_INDEX, Column.WINDOW_INDEX, Column.NUM_EVENTS)
 _MOST_WINDOWS = np.int64(1) << 31
 BLOCK_ROWS = 500_000
@@ -32,6 +34,8 @@ class FlatHistories:
 
     offsets: int64 (U + 1,); the others (E,): item_index int32, event_type int32, timestamp int64,
     value float64 (money), returned_at int64 (0 = not returned); user_key: string (U,).
+    Where the data set tells them: dwell_s float32 (E,), 0 = unknown; words of searches, those of event e are
+    word[word_start[e] : word_start[e + 1]], int64 (E + 1,) and int32.
     """
 
     offsets: np.ndarray
@@ -41,6 +45,9 @@ class FlatHistories:
     value: np.ndarray
     returned_at: np.ndarray
     user_key: np.ndarray
+    dwell_s: np.ndarray | None = None
+    word_start: np.ndarray | None = None
+    word: np.ndarray | None = None
 
     @property
     def num_users(self) -> int:
@@ -72,13 +79,18 @@ def open_histories(
         cache_dir / (version or tables_dir.resolve().name),
         lambda folder: _flatten(tables_dir / Table.HISTORIES, folder, num_users),
     )
-    names = ("offsets", *_COLUMNS, "user_key")
+    names = ["offsets", *_COLUMNS, "user_key"]
+    names += [name for name in (*_DWELL, *WORD_FILES) if (target / f"{name}.npy").exists()]
     return FlatHistories(**{name: open_mapped(target / f"{name}.npy") for name in names})
 
 
 def _flatten(folder: Path, out: Path, num_users: int) -> None:
-    """Two passes over the row groups: sizes, then each user's windows into their place."""
+    """Two passes over the row groups: sizes, then each user's windows into their place; and two more over
+    the words of searches, where there are any.
+    """
     files = parquet_files(folder)
+    there = pq.read_schema(files[0]).names
+    columns = _COLUMNS | {name: kind for name, kind in _DWELL.items() if name in there}
     offsets = mapped_array(out / "offsets.npy", np.int64, (num_users + 1,))
     user_key = mapped_array(out / "user_key.npy", "U64", (num_users,))
     later: list[np.ndarray] = []  # windows of long users, without each one's first
@@ -90,15 +102,21 @@ def _flatten(folder: Path, out: Path, num_users: int) -> None:
     np.cumsum(offsets, out=offsets)
     starts = _LaterWindows(*np.concatenate(later, 1), offsets=offsets)
     flat = {
-        name: mapped_array(out / f"{name}.npy", dtype, (int(offsets[-1]),))
-        for name, dtype in _COLUMNS.items()
+        name: mapped_array(out / f"{name}.npy", dtype, (int(offsets[-1]),)) for name, dtype in columns.items()
     }
-    for batch in parquet_batches(files, [*_WINDOW, *_COLUMNS]):
-        user, window, count = (batch[column].to_numpy().astype(np.int64) for column in _WINDOW)
-        start = np.where(window > 0, starts.of(user, window), offsets[user - 1])
-        place = np.repeat(start - np.cumsum(count) + count, count) + np.arange(count.sum())
+
+    def placed(*names: str) -> Iterator[tuple[np.ndarray, pa.RecordBatch]]:
+        """Batches with these columns, and where each of their events belongs."""
+        for batch in parquet_batches(files, [*_WINDOW, *names]):
+            user, window, count = (batch[column].to_numpy().astype(np.int64) for column in _WINDOW)
+            start = np.where(window > 0, starts.of(user, window), offsets[user - 1])
+            yield np.repeat(start - np.cumsum(count) + count, count) + np.arange(count.sum()), batch
+
+    for place, batch in placed(*columns):
         for name, mapped in flat.items():
             mapped[place] = batch[name].flatten().to_numpy()
+    if Column.QUERY in there:
+        write_words(lambda: placed(Column.QUERY), out, num_events=int(offsets[-1]))
 
 
 class _LaterWindows:

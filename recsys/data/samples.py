@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from recsys.data.content import ItemContent
-from recsys.data.cut_features import CutScaler, raw_cut_features
+from recsys.data.cut_features import CutScaler, num_cut_features, raw_cut_features
 from recsys.data.cut_queries import CutQueryTable, cut_queries, training_cuts
 from recsys.data.cut_tables import CutTable
 from recsys.data.item_queries import ItemQueryTable, dated_queries, no_queries
@@ -135,7 +135,8 @@ class _Build:
                 taken_V[item] += count
         np.save(folder / "taken.npy", taken_V)
         scaler = CutScaler.fit(
-            lambda: (raw_cut_features(part.activity) for table in self.cut_tables for part in table.blocks())
+            lambda: (raw_cut_features(part.activity) for table in self.cut_tables for part in table.blocks()),
+            num_features=num_cut_features(self.at_boundary.activity.shape[1]),
         )
         (folder / "scaler.json").write_text(json.dumps(asdict(scaler)))
 

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from recsys.data.content import MAX_WORDS, ItemContent, open_content
 from recsys.data.cut_tables import CutTable, open_cut_tables
 from recsys.data.flat import FlatHistories, lists_in_place, open_histories
-from recsys.schema import SCHEMA_VERSION, Column, InputError, Split, SplitKind, Table
+from recsys.schema import SCHEMA_VERSION, Column, InputError, Split, SplitKind, Table, UserNumeric
 
 _ITEM_COLUMNS = (
     *(Column.ITEM_INDEX, Column.ITEM_ID, Column.VALID_FROM, Column.FIRST_SEEN, Column.TEXT, Column.PRICE),
@@ -88,6 +88,12 @@ class FeatureTables:
     @property
     def window_days(self) -> int:
         return int(self.metadata["split"].get("window_days") or 0)
+
+    @property
+    def activity_names(self) -> tuple[str, ...]:
+        """Numbers of user_features: what a user has done, and their edges where there is a follow graph."""
+        told = self.metadata.get("user_numeric", ())
+        return UserNumeric.ALL + tuple(name for name in UserNumeric.GRAPH if name in told)
 
     def cut(self, split: str) -> int:
         """Timestamp of the validation or the test cut (0 for leave_one_out), or of the end of the data."""

@@ -45,7 +45,8 @@ def watched_horizons(table: CutTable, horizons_days: list[int], *, boundary: int
 def watched_cuts(cuts: list[CutTable], horizons_days: list[int], *, boundary: int) -> WatchedCuts:
     """Users with a history at cuts before `boundary`, with what they did by then; the rest is nan."""
     num_horizons = len(horizons_days)
-    nothing = tuple(np.zeros((0, width)) for width in (len(UserNumeric.ALL), *3 * (num_horizons,)))
+    num_activity = cuts[0].activity.shape[1] if cuts else len(UserNumeric.ALL)
+    nothing = tuple(np.zeros((0, width)) for width in (num_activity, *3 * (num_horizons,)))
     parts = [nothing, *(_watched(table, horizons_days, boundary) for table in cuts)]
     return WatchedCuts(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 

@@ -10,6 +10,7 @@ import numpy as np
 from recsys.data.tables import FeatureTables
 from recsys.evaluation.evaluate import Evaluation
 from recsys.evaluation.ranking import OWN_MODEL
+from recsys.schema import PAD
 
 
 def example_users(
@@ -42,7 +43,7 @@ def _example(
         "history": [
             {
                 "date": _date(int(flat.timestamp[e])) if tables.metadata["has_time"] else "",
-                "item": str(text[flat.item_index[e]]),
+                "item": str(text[flat.item_index[e]]) if flat.item_index[e] != PAD else "(no item)",
                 "value": float(flat.value[e]),
             }
             for e in reversed(events)

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from recsys.batch import Catalogue, Histories
+from recsys.batch import Catalogue
 from recsys.data.collate import predict_batch
 from recsys.data.cut_features import CutScaler
 from recsys.data.cut_tables import CutTable
@@ -77,7 +77,7 @@ def score_users(
         batch = predict_batch(
             tables.histories, table, rows, scaler=scaler, max_length=model.config.max_length
         )
-        histories = Histories(*(field.to(device) for field in batch.histories))
+        histories = batch.histories.to(device)
         states = model(histories, catalogue, items)
         index_B, length_B = torch.arange(len(rows), device=device), histories.length_B
         parts, score_BV = None, torch.zeros(0, 0)

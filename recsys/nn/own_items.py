@@ -15,7 +15,7 @@ from torch import Tensor
 
 from recsys.batch import Histories
 from recsys.nn.attention import fused_attention
-from recsys.schema import SECONDS_PER_DAY
+from recsys.schema import PAD, SECONDS_PER_DAY
 
 KEY_WIDTH = 32
 _MAX_LOG_WEIGHT = 10.0
@@ -24,7 +24,9 @@ HALF_LIVES_DAYS = (30.0, 90.0, 360.0)
 
 
 class OwnItems(NamedTuple):
-    """The distinct items of each query's row, in any order; those outside the prefix are not `known`."""
+    """The distinct items of each query's row, in any order; those outside the prefix are not `known`, nor is
+    PAD, which stands for events without an item.
+    """
 
     row_Q: Tensor  # int64
     length_Q: Tensor  # int64, prefix length
@@ -32,11 +34,11 @@ class OwnItems(NamedTuple):
     known_QO: Tensor  # bool
     slot_QL: Tensor  # int64, which of the own items an event is of
     age_QL: Tensor  # float32, days before the newest event of the prefix, so that silence changes nothing
+    counts_QL: Tensor  # bool, events of the prefix that have an item
 
     def per_item(self, weight_QL: Tensor) -> Tensor:
-        """(Q, O): sum of the weights of each item's events within the prefix."""
-        inside_QL = torch.arange(weight_QL.shape[1], device=weight_QL.device) < self.length_Q[:, None]
-        weight_QL = torch.where(inside_QL, weight_QL, torch.zeros_like(weight_QL))
+        """(Q, O): sum of the weights of each item's events within the prefix; 0 for PAD."""
+        weight_QL = torch.where(self.counts_QL, weight_QL, torch.zeros_like(weight_QL))
         total_QO = torch.zeros(self.item_QO.shape, dtype=weight_QL.dtype, device=weight_QL.device)
         return total_QO.scatter_add(1, self.slot_QL, weight_QL)
 
@@ -53,6 +55,7 @@ def own_items(histories: Histories, row_Q: Tensor, length_Q: Tensor) -> OwnItems
     slot_BL = torch.empty_like(order_BL).scatter_(1, order_BL, sorted_slot_BL)
     num_own = int(sorted_slot_BL.max()) + 1 if sorted_slot_BL.numel() else 1
     item_BO = item_BL.new_zeros(len(item_BL), num_own).scatter_(1, sorted_slot_BL, item_BL)
+    inside_QL = torch.arange(item_BL.shape[1], device=item_BL.device) < length_Q[:, None]
     own = OwnItems(
         row_Q=row_Q,
         length_Q=length_Q,
@@ -60,6 +63,7 @@ def own_items(histories: Histories, row_Q: Tensor, length_Q: Tensor) -> OwnItems
         known_QO=item_BO[row_Q] > 0,
         slot_QL=slot_BL[row_Q],
         age_QL=_age_days(histories, row_Q, length_Q),
+        counts_QL=inside_QL & (histories.item_BL != PAD)[row_Q],
     )
     return own._replace(known_QO=own.per_item(torch.ones_like(own.age_QL)) > 0)
 
@@ -86,8 +90,7 @@ class Recall(nn.Module):
         if self.has_time:
             log_QL = log_QL - F.softplus(self.decay) * torch.log1p(own.age_QL)
             return own.per_item(log_QL.clamp(max=_MAX_LOG_WEIGHT).exp())
-        inside_QL = torch.arange(log_QL.shape[1], device=log_QL.device) < own.length_Q[:, None]
-        log_QL = log_QL.masked_fill(~inside_QL, float("-inf"))
+        log_QL = log_QL.masked_fill(~own.counts_QL, float("-inf"))
         most_Q1 = log_QL.detach().amax(1, keepdim=True).clamp(min=_LEAST_LOG_WEIGHT)
         return own.per_item((log_QL - most_Q1).exp())
 

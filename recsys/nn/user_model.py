@@ -6,7 +6,6 @@ Output position t of L + 1 knows the first t events of its row and nothing after
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -19,11 +18,13 @@ from torch.utils.checkpoint import checkpoint
 from recsys.batch import Catalogue, Histories
 from recsys.nn.attention import GatedBlock, Rotary, attend
 from recsys.nn.dropout import Dropout
+from recsys.nn.event_tokens import NUM_AMOUNTS, amounts, searched
 from recsys.nn.item_tower import ItemTower, ItemTowerConfig
 from recsys.nn.learned import learned
 from recsys.nn.neighbours import Neighbours
 from recsys.nn.own_items import OwnItems, Recall, Repeats, own_items
 from recsys.nn.tables import ItemTable, ReplicatedTable
+from recsys.nn.temperature import Temperature
 from recsys.nn.value_heads import ValueHeads, ValueHeadsConfig, ValueOutput
 from recsys.schema import PAD, InputError
 
@@ -41,6 +42,8 @@ class UserModelConfig:
     num_event_types: int
     profile_sizes: tuple[int, ...]
     has_time: bool = True
+    has_dwell: bool = False  # events tell how long a view kept
+    has_queries: bool = False  # searches tell their words
     width: int = 64
     score_width: int = 64
     num_blocks: int = 2
@@ -99,17 +102,6 @@ class ItemScores(NamedTuple):
     feature_QOR: Tensor | None
 
 
-class Temperature(nn.Module):
-    """Divides a cosine by what is learned. A module, since ZeRO-3 gathers parameters module by module."""
-
-    def __init__(self, start: float) -> None:
-        super().__init__()
-        self.log = nn.Parameter(torch.tensor([math.log(start)]))
-
-    def forward(self, cosine: Tensor) -> Tensor:
-        return cosine * torch.exp(-self.log)
-
-
 class UserModel(nn.Module):
     """AURM. Single device, plain torch; the item tables (capacity + 1 rows) may lie elsewhere."""
 
@@ -132,7 +124,7 @@ class UserModel(nn.Module):
         self.profile = nn.ModuleList(nn.Embedding(s + 1, width, padding_idx=0) for s in config.profile_sizes)
         for table in (self.event_type, *self.profile):
             nn.init.normal_(table.weight, std=0.02)
-        self.amount = nn.Linear(3, width)
+        self.amount = nn.Linear(NUM_AMOUNTS + config.has_dwell, width)
         self.start = nn.Parameter(torch.randn(width) * 0.1)
         self.position, rotary = None, None
         if config.positions == "rotary":
@@ -194,7 +186,8 @@ class UserModel(nn.Module):
         """`items`: those of the catalogue, where several batches of histories share them."""
         items = self.item_states(catalogue) if items is None else items
         profile_B1D = self._profile(histories)
-        hidden_BLD = self.dropout(self._tokens(histories, items.token_VD) + profile_B1D)
+        words_BLD = searched(histories, self.item_tower.words) if self.config.has_queries else None
+        hidden_BLD = self.dropout(self._tokens(histories, items.token_VD, words_BLD) + profile_B1D)
         for block in self.blocks:
             if self.config.activation_checkpointing and torch.is_grad_enabled():
                 hidden_BLD = checkpoint(block, hidden_BLD, use_reentrant=False)
@@ -203,7 +196,8 @@ class UserModel(nn.Module):
         hidden_BLD = self.final_norm(hidden_BLD)
         user_BLD = hidden_BLD
         if self.config.cross_attention:
-            content_BLD = self._with_start(items.content_VD[histories.item_BL])
+            content_BLD = items.content_VD[histories.item_BL]
+            content_BLD = self._with_start(content_BLD if words_BLD is None else content_BLD + words_BLD)
             user_BLD = hidden_BLD + self._crossed(hidden_BLD, content_BLD, profile_B1D)
         return UserStates(hidden_BLD, user_BLD, items.vector_VS)
 
@@ -245,7 +239,8 @@ class UserModel(nn.Module):
         component, which is 0; for a model of data without time. The positions of a row share one attention.
         """
         item_BLS = F.embedding(histories.item_BL, states.item_VS[:, :-1])
-        kept_BL1 = self.user_dropout(torch.ones_like(item_BLS[..., :1]))
+        # an event without an item adds nothing
+        kept_BL1 = self.user_dropout((histories.item_BL != PAD).to(item_BLS.dtype)[..., None])
         mixed_BLS = self.recall.mix(states.hidden_BLD, item_BLS * kept_BL1)
         said_NS = self.user_projection(self.user_dropout(states.user_BLD.flatten(0, 1)[position_N]))
         both_NS = F.normalize(mixed_BLS.flatten(0, 1)[position_N], dim=-1, eps=1e-6) + said_NS
@@ -336,14 +331,14 @@ class UserModel(nn.Module):
     def _with_start(self, event_BLD: Tensor) -> Tensor:
         return torch.cat([self.start.to(event_BLD.dtype).expand(len(event_BLD), 1, -1), event_BLD], 1)
 
-    def _tokens(self, histories: Histories, item_VD: Tensor) -> Tensor:
-        """(B, L + 1, D): item + event type + value + time since the event before; a start token first."""
-        value_BL = torch.sign(histories.value_BL) * torch.log1p(histories.value_BL.abs())
-        gap_BL = F.pad((histories.timestamp_BL[:, 1:] - histories.timestamp_BL[:, :-1]).clamp(min=0), (1, 0))
-        gap_BL = torch.log1p(gap_BL / 3600.0) if self.config.has_time else torch.zeros_like(value_BL)
-        amount_BLD = self.amount(torch.stack([value_BL / 3, gap_BL / 3, (gap_BL > 0).float()], -1))
+    def _tokens(self, histories: Histories, item_VD: Tensor, words_BLD: Tensor | None) -> Tensor:
+        """(B, L + 1, D): item + event type + amounts + words of a search; a start token first."""
+        config = self.config
+        told_BLA = amounts(histories, has_time=config.has_time, has_dwell=config.has_dwell)
         type_BLD = self.event_type(learned(histories.event_type_BL, self.event_type))
-        event_BLD = item_VD[histories.item_BL] + type_BLD + amount_BLD
+        event_BLD = item_VD[histories.item_BL] + type_BLD + self.amount(told_BLA)
+        if words_BLD is not None:
+            event_BLD = event_BLD + self.item_norm(words_BLD)  # as an item of these words
         tokens_BLD = self._with_start(event_BLD)
         if self.position is None:
             return tokens_BLD

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from recsys.data.flat import FlatHistories
-from recsys.schema import SECONDS_PER_DAY, EventType
+from recsys.schema import PAD, SECONDS_PER_DAY, EventType
 
 CONTROLS = (
     *("days_in_7", "days_in_28", "days_in_84", "engagements_in_28", "money_in_28"),
@@ -55,14 +55,15 @@ def occasions_of(
     day_E = timestamp_E[at_E] // SECONDS_PER_DAY
     key_S, occasion_E = np.unique(user_E * _NEVER_DAYS + day_E, return_inverse=True)
     item_E = np.asarray(histories.item_index)[at_E].astype(np.int64)
+    met_E = np.flatnonzero(item_E != PAD)  # a search is an event of the day and meets no item
     width = int(item_E.max(initial=0)) + 1
-    key_G, engagement_E = np.unique(occasion_E * width + item_E, return_inverse=True)
+    key_G, engagement_E = np.unique((occasion_E * width + item_E)[met_E], return_inverse=True)
     signal_GF = np.zeros((len(key_G), num_types + 1))
     type_E = np.asarray(histories.event_type)[at_E]
-    signal_GF[engagement_E, type_E - 1] = 1.0
+    signal_GF[engagement_E, type_E[met_E] - 1] = 1.0
     money_E = np.asarray(histories.value)[at_E]
     money_E = np.where(np.isfinite(money_E), money_E, 0.0)
-    money_G = np.bincount(engagement_E, weights=money_E, minlength=len(key_G))
+    money_G = np.bincount(engagement_E, weights=money_E[met_E], minlength=len(key_G))
     signal_GF[:, num_types] = np.log1p(np.maximum(money_G, 0))
     user_S, day_S = np.divmod(key_S, _NEVER_DAYS)
     last_day = (until + 1) // SECONDS_PER_DAY - 1  # the last one that is whole

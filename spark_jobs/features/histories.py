@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pyspark.sql import Column as SparkColumn
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
@@ -21,8 +22,9 @@ LISTS = {
 def histories(events: DataFrame, users: DataFrame, *, window_events: int) -> DataFrame:
     """One row per (user, window), with aligned list columns; `users` gives key and first sight."""
     window_index = F.floor((F.col(Event.POSITION) - 1) / window_events).cast("int")
-    lists = [F.col(column).cast(kind).alias(name) for name, (column, kind) in LISTS.items()]
-    entry = F.struct(Event.POSITION, *lists)
+    lists = {name: F.col(column).cast(kind) for name, (column, kind) in LISTS.items()}
+    lists |= _signals(events)
+    entry = F.struct(Event.POSITION, *[column.alias(name) for name, column in lists.items()])
     rows = (
         events.withColumn(Column.WINDOW_INDEX, window_index)
         .groupBy(Column.USER_INDEX, Column.WINDOW_INDEX)
@@ -34,5 +36,15 @@ def histories(events: DataFrame, users: DataFrame, *, window_events: int) -> Dat
         Column.FIRST_SEEN,
         Column.WINDOW_INDEX,
         F.size("entries").alias(Column.NUM_EVENTS),
-        *[F.col(f"entries.{name}").alias(name) for name in LISTS],
+        *[F.col(f"entries.{name}").alias(name) for name in lists],
     )
+
+
+def _signals(events: DataFrame) -> dict[str, SparkColumn]:
+    """What an event tells beside; only where the data set has it."""
+    found: dict[str, SparkColumn] = {}
+    if Event.DWELL_S in events.columns:
+        found[Column.DWELL_S] = F.coalesce(Event.DWELL_S, F.lit(0.0)).cast("float")
+    if Event.QUERY_WORDS in events.columns:
+        found[Column.QUERY] = F.col(Event.QUERY_WORDS)
+    return found

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
-from recsys.schema import Column
+from recsys.schema import PAD, Column
 from spark_jobs.columns import Event
 from spark_jobs.session import pin
 from spark_jobs.steps.order import stable_key
@@ -47,6 +47,7 @@ def index_events(
     lines: DataFrame | None = None,
 ) -> Indexed:
     """Indices for users and items (those of `prior` are kept) and each event's position within its user.
+    The index of no item is PAD.
 
     `lines`: clean lines with their batch; new ids are then numbered batch by batch, as if each were a run.
     """
@@ -73,7 +74,8 @@ def index_events(
     in_order = Window.partitionBy(Column.USER_KEY).orderBy(*stable_key(ties))
     events = (
         kept.join(users.select(Column.USER_KEY, Column.USER_INDEX), on=Column.USER_KEY, how="inner")
-        .join(items.select(Column.ITEM_ID, Column.ITEM_INDEX), on=Column.ITEM_ID, how="inner")
+        .join(items.select(Column.ITEM_ID, Column.ITEM_INDEX), on=Column.ITEM_ID, how="left")
+        .withColumn(Column.ITEM_INDEX, F.coalesce(Column.ITEM_INDEX, F.lit(PAD)))
         .withColumn(Event.TYPE_INDEX, F.element_at(types, F.col(Event.EVENT_TYPE)))
         .withColumn(Event.POSITION, F.row_number().over(in_order))
     )
@@ -85,7 +87,8 @@ def first_sight(events: DataFrame, id_column: str, lines: DataFrame | None = Non
 
     With `lines` that is first the batch, then the time known when that batch had come in.
     """
-    seen = events.groupBy(id_column).agg(F.min(Column.TIMESTAMP).alias(Column.FIRST_SEEN))
+    named = events.where(F.col(id_column).isNotNull())  # an event may lack an item
+    seen = named.groupBy(id_column).agg(F.min(Column.TIMESTAMP).alias(Column.FIRST_SEEN))
     if lines is None:
         return seen.withColumn(NUMBERED_BY, F.struct(F.lit(1).alias(Event.BATCH), F.col(Column.FIRST_SEEN)))
     when = F.struct(F.col(Event.BATCH), F.col(Column.TIMESTAMP).alias(Column.FIRST_SEEN))

@@ -13,9 +13,11 @@ from spark_jobs.features import items as item_steps
 from spark_jobs.features import leave_one_out
 from spark_jobs.features import users as user_steps
 from spark_jobs.features.cuts import Cuts
+from spark_jobs.features.follows import follows_at_cuts
 from spark_jobs.features.histories import histories
 from spark_jobs.features.indices import Indexed
 from spark_jobs.features.items import ItemEncoding
+from spark_jobs.features.queries import with_query_words
 from spark_jobs.features.vocabulary import PriorFit, Vocabulary, count_values, numbered
 from spark_jobs.session import pin
 from spark_jobs.settings import Dataset
@@ -46,9 +48,11 @@ def build_tables(
     item_table: DataFrame | None,
     user_table: DataFrame | None,
     window_events: int,
+    edges: DataFrame | None = None,
     prior: PriorFit | None = None,
 ) -> FeatureTables:
-    """`cuts` is None for leave_one_out. The item and user tables are undated (see `attributes`).
+    """`cuts` is None for leave_one_out. The item and user tables are undated (see `attributes`); `edges`: of
+    the follow graph, which only data sets with cuts in time have.
 
     `prior`: what the last version had fitted, where its training time ended no later than this one's.
     """
@@ -68,13 +72,14 @@ def build_tables(
         examples = user_steps.examples(users, window_days=dataset.split.window_days)
         targets = user_steps.value_targets(users, horizons_days=dataset.split.horizons_days)
         fitting_cut = cuts.validation
+        follows = None if edges is None else follows_at_cuts(edges, (cut for cut, _ in cuts.labelled()))
     else:
         prefixes = pin(leave_one_out.prefixes(events, dataset.target_event_types))
         facts = leave_one_out.facts(events, prefixes, dataset.target_event_types)
         users = pin(leave_one_out.users(facts))
         examples = leave_one_out.examples(prefixes)
         targets = no_targets(examples)
-        fitting_cut = leave_one_out.NO_CUT
+        fitting_cut, follows = leave_one_out.NO_CUT, None
     snapshots = pin(item_steps.snapshots(facts, indexed.items, item_table, ties=indexed.ties))
     is_training = (F.col(Column.VALID_FROM) == fitting_cut) & F.col(Column.IN_TRAINING)
     encoding = item_steps.fit_encoding(
@@ -83,9 +88,11 @@ def build_tables(
     training_users = users.where(F.col(Column.CUT) == fitting_cut)
     profile = fit_profile(training_users, indexed.users, user_table, dataset, prior=prior)
     keys = indexed.users.select(Column.USER_INDEX, Column.USER_KEY)
+    if Event.QUERY in events.columns:
+        events = with_query_words(events, encoding.vocabularies.tokens)
     return FeatureTables(
         item_features=item_steps.encode(snapshots, encoding),
-        user_features=user_steps.user_features(users, keys, user_table, profile),
+        user_features=user_steps.user_features(users, keys, user_table, profile, follows=follows),
         histories=histories(events, indexed.users, window_events=window_events),
         examples=examples,
         value_targets=targets,

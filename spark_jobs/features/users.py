@@ -17,6 +17,7 @@ from pyspark.sql import functions as F
 
 from recsys.schema import PAD, SECONDS_PER_DAY, Column, EventType, Split, UserNumeric
 from spark_jobs.columns import Event
+from spark_jobs.features.follows import LAST_EDGE
 from spark_jobs.features.vocabulary import Vocabulary, vocabulary_frame
 
 IS_PURCHASE = "is_purchase"
@@ -117,9 +118,16 @@ def value_targets(users: DataFrame, *, horizons_days: Sequence[int]) -> DataFram
 
 
 def user_features(
-    users: DataFrame, keys: DataFrame, table: DataFrame | None, profile: Mapping[str, Vocabulary]
+    users: DataFrame,
+    keys: DataFrame,
+    table: DataFrame | None,
+    profile: Mapping[str, Vocabulary],
+    *,
+    follows: DataFrame | None = None,
 ) -> DataFrame:
-    """The published rows. `keys`: user_index and user_key; `table`: undated profile columns by user_key."""
+    """The published rows. `keys`: user_index and user_key; `table`: undated profile columns by user_key;
+    `follows`: from `follows_at_cuts`.
+    """
     known = users.where(F.col(Column.PREFIX_LENGTH) > 0).join(keys, on=Column.USER_INDEX, how="inner")
     if table is not None:
         known = known.join(table, on=Column.USER_KEY, how="left")
@@ -128,12 +136,18 @@ def user_features(
         values = vocabulary_frame(known.sparkSession, vocabulary, value=column, index=index)
         known = known.join(values, on=column, how="left")
     indices = [F.coalesce(F.col(f"index__{name}"), F.lit(PAD)) for name in profile]
+    known, in_graph = known.withColumnRenamed(Column.CUT, Column.VALID_FROM), []
+    if follows is not None:
+        known = known.join(follows, on=[Column.USER_KEY, Column.VALID_FROM], how="left")
+        known = known.withColumn(Column.KNOWN_AT, F.greatest(Column.KNOWN_AT, LAST_EDGE))
+        in_graph = [F.coalesce(name, F.lit(0)).cast("double").alias(name) for name in UserNumeric.GRAPH]
     return known.select(
         Column.USER_INDEX,
         Column.USER_KEY,
-        F.col(Column.CUT).alias(Column.VALID_FROM),
+        Column.VALID_FROM,
         Column.KNOWN_AT,
         *[F.col(f"{KNOWN}{name}").cast("double").alias(name) for name in UserNumeric.ALL],
+        *in_graph,
         F.array(*indices).cast("array<int>").alias(Column.PROFILE),
     )
 

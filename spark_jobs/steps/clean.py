@@ -45,7 +45,7 @@ def _identity_conditions(dataset: Dataset, now: int | SparkColumn) -> dict[str, 
     known_type = F.coalesce(F.col(Event.EVENT_TYPE).isin(dataset.event_types), F.lit(False))
     conditions = {
         Reason.MISSING_USER: F.col(Event.USER_KEY).isNull(),
-        Reason.MISSING_ITEM: item_id.isNull(),
+        Reason.MISSING_ITEM: item_id.isNull() & ~_may_lack_item(dataset),
         Reason.BAD_TIMESTAMP: timestamp.isNull() | (timestamp < earliest) | (timestamp >= LATEST_SECOND),
         Reason.IN_THE_FUTURE: timestamp > now + SECONDS_PER_DAY if dataset.has_time else F.lit(False),
         Reason.UNKNOWN_EVENT_TYPE: ~known_type,
@@ -53,6 +53,11 @@ def _identity_conditions(dataset: Dataset, now: int | SparkColumn) -> dict[str, 
     if dataset.cleaning.not_an_item:
         conditions[Reason.NOT_AN_ITEM] = item_id.rlike(dataset.cleaning.not_an_item)
     return conditions
+
+
+def _may_lack_item(dataset: Dataset) -> SparkColumn:
+    named = F.col(Event.EVENT_TYPE).isin(dataset.event_types_without_item)
+    return F.coalesce(named, F.lit(False))
 
 
 def _money_conditions(dataset: Dataset) -> dict[str, SparkColumn]:

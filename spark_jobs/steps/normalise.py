@@ -12,12 +12,13 @@ from spark_jobs.expressions import is_no_number, number_column, seconds_column, 
 from spark_jobs.settings import TYPED_FORMATS, Dataset
 
 ONE_PIECE = 1.0
+LONGEST_DWELL_S = 4 * 3600.0  # whoever stays longer has left the page open
 UNREADABLE_JOINT = ","
 
 
 def normalise(raw: DataFrame, dataset: Dataset, *, batch: SparkColumn | None = None) -> DataFrame:
     """Canonical columns: `Event.BARE` with the raw user id, `unreadable`, `batch` (1 where none is given) and
-    one `profile__` per profile fact.
+    one `profile__` per profile fact; dwell and query only where the data set has them.
 
     Returns carry positive quantity, price and value here. InputError for a missing column or a wrong type.
     """
@@ -58,8 +59,16 @@ def normalise(raw: DataFrame, dataset: Dataset, *, batch: SparkColumn | None = N
             text(f"profile.{name}", expression).alias(Event.PROFILE + name)
             for name, expression in named.profile.items()
         ],
+        *([_dwell(number("dwell_s", named.dwell_s)).alias(Event.DWELL_S)] if named.dwell_s else []),
+        *([text("query", named.query).alias(Event.QUERY)] if named.query else []),
     )
     return _complete_money(typed)
+
+
+def _dwell(seconds: SparkColumn) -> SparkColumn:
+    """Null where it is negative or no number; no longer than LONGEST_DWELL_S."""
+    is_known = (seconds >= 0) & ~F.isnan(seconds)
+    return F.when(is_known, F.least(seconds, F.lit(LONGEST_DWELL_S)))
 
 
 def _complete_money(events: DataFrame) -> DataFrame:

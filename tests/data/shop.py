@@ -8,7 +8,9 @@ from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 
+from recsys.batch import Histories
 from recsys.data.content import ItemContent
 from recsys.data.cut_tables import CutTable
 from recsys.data.flat import FlatHistories
@@ -29,6 +31,8 @@ class Event(NamedTuple):
     value: float = 1.0
     kind: int = PURCHASE
     returned_day: float = 0
+    dwell_s: float = 0
+    words: tuple[int, ...] = ()
 
 
 def flat(events: list[Event], *, num_users: int) -> FlatHistories:
@@ -43,7 +47,16 @@ def flat(events: list[Event], *, num_users: int) -> FlatHistories:
         value=np.array([e.value for e in rows], np.float64),
         returned_at=np.array([round(e.returned_day * DAY) for e in rows], np.int64),
         user_key=np.array([f"key{u}" for u in range(1, num_users + 1)]),
+        dwell_s=np.array([e.dwell_s for e in rows], np.float32),
+        word_start=np.cumsum([0, *(len(e.words) for e in rows)]),
+        word=np.array([w for e in rows for w in e.words], np.int32),
     )
+
+
+def tensors(histories: Histories) -> list[torch.Tensor]:
+    """All that is in them."""
+    assert histories.words is not None
+    return [part for part in histories if torch.is_tensor(part)] + [*histories.words]
 
 
 @dataclass
@@ -171,5 +184,6 @@ def many_users(*, num_users: int = 21, seed: int = 0) -> Shop:
         for day in days:
             number += 1
             item, kind = int(rng.integers(1, 21)), int(rng.choice([PURCHASE, PURCHASE, VIEW]))
-            events.append(Event(user, round(float(day), 3), item, float(number), kind))
+            told = {"dwell_s": float(number % 7), "words": (1 + number % 8, 2)[: number % 3]}
+            events.append(Event(user, round(float(day), 3), item, float(number), kind, **told))
     return Shop(events, num_users)

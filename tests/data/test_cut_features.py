@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from recsys.data.cut_features import NUM_CUT_FEATURES, CutScaler, raw_cut_features
+from recsys.data.cut_features import NUM_CUT_FEATURES, CutScaler, num_cut_features, raw_cut_features
 from recsys.schema import UserNumeric
 
 
@@ -59,3 +59,15 @@ def test_the_scaler_is_that_of_all_rows_to_the_last_bit_whatever_the_blocks(size
     scaler = CutScaler.fit(lambda: (raw_UR[k : k + size] for k in range(0, len(raw_UR), size)))
     assert scaler.mean == raw_UR.mean(0).tolist()
     assert scaler.std == raw_UR.std(0).tolist()
+
+
+def test_edges_of_a_graph_come_last_as_logs_and_change_nothing_else() -> None:
+    row_UA = activity(num_events=9, num_orders=3, recency_days=5, tenure_days=60, spend=90)
+    with_graph_UA = np.column_stack([row_UA, [[3.0, 0.0]]])
+    raw_UR = raw_cut_features(with_graph_UA)
+    assert raw_UR.shape[1] == num_cut_features(with_graph_UA.shape[1]) == NUM_CUT_FEATURES + 2
+    assert raw_UR[0, :-2].tolist() == raw_cut_features(row_UA)[0].tolist()
+    assert raw_UR[0, -2:].tolist() == pytest.approx([np.log(4), 0])
+    assert not raw_cut_features(np.full((1, with_graph_UA.shape[1]), np.nan)).any()
+    empty = CutScaler.fit(lambda: [], num_features=raw_UR.shape[1])
+    assert empty(raw_UR).shape == raw_UR.shape

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,10 @@ LISTS = {
     Column.TIMESTAMP: pa.list_(pa.int64()),
     Column.VALUE: pa.list_(pa.float64()),
     Column.RETURNED_AT: pa.list_(pa.int64()),
+}
+SIGNALS = {
+    Column.DWELL_S: pa.list_(pa.float32()),
+    Column.QUERY: pa.list_(pa.list_(pa.int32())),
 }
 
 
@@ -47,7 +52,13 @@ FILES = [
 ]
 
 
-def write(version: Path, files: list[list[dict[str, Any]]]) -> Path:
+def telling(user: int, index: int, items: list[int]) -> dict[str, Any]:
+    """With a dwell of its half and a search for as many words as the item's number leaves over of 3."""
+    words = {Column.DWELL_S: [i / 2 for i in items], Column.QUERY: [[i, 1][: i % 3] for i in items]}
+    return window(user, index, items) | words
+
+
+def write(version: Path, files: list[list[dict[str, Any]]], *, signals: bool = False) -> Path:
     scalars = [
         (Column.USER_INDEX, pa.int32()),
         (Column.USER_KEY, pa.string()),
@@ -57,7 +68,9 @@ def write(version: Path, files: list[list[dict[str, Any]]]) -> Path:
     folder = version / Table.HISTORIES
     folder.mkdir(parents=True)
     for k, rows in enumerate(files):
-        table = pa.Table.from_pylist(rows, pa.schema([*scalars, *LISTS.items()]))
+        table = pa.Table.from_pylist(
+            rows, pa.schema([*scalars, *(LISTS | (SIGNALS if signals else {})).items()])
+        )
         pq.write_table(table, folder / f"part-{k}.parquet", row_group_size=1)
     return version
 
@@ -78,6 +91,29 @@ def test_windows_come_together_in_order(tmp_path: Path) -> None:
     assert flat.returned_at.tolist() == [0, 0, 21, 0, 42, 0, 0, 63]
     assert flat.user_key.tolist() == ["key1", "", "key3", "key4"]
     assert np.isfinite(flat.value).all()
+
+
+def test_dwell_and_words_come_where_the_tables_have_them(tmp_path: Path) -> None:
+    plain = opened(write(tmp_path / "v1", FILES))
+    assert (plain.dwell_s, plain.word_start, plain.word) == (None, None, None)
+    keys = (Column.USER_INDEX, Column.WINDOW_INDEX, Column.ITEM_INDEX)
+    files = [[telling(*(row[key] for key in keys)) for row in part] for part in FILES]
+    flat = opened(write(tmp_path / "v2", files, signals=True))
+    items = [1, 2, 3, 5, 6, 7, 8, 9]
+    assert flat.item_index.tolist() == items
+    assert flat.dwell_s is not None
+    assert flat.dwell_s.tolist() == [i / 2 for i in items]
+    assert flat.word_start is not None
+    assert flat.word is not None
+    words = [flat.word[a:b].tolist() for a, b in pairwise(flat.word_start.tolist())]
+    assert words == [[1], [2, 1], [], [5, 1], [], [7], [8, 1], []]
+
+
+def test_a_data_set_whose_searches_have_no_known_word_opens(tmp_path: Path) -> None:
+    nothing = telling(1, 0, [3, 6])
+    flat = opened(write(tmp_path / "v1", [[nothing]], signals=True), num_users=1)
+    assert flat.word_start is not None
+    assert flat.word_start.tolist() == [0, 0, 0]
 
 
 def test_three_windows_of_unequal_length_beside_other_users(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from recsys.data.plan import BatchPlan, ElasticLoader, PlanConfig
 from recsys.data.sample_config import SampleConfig
 from recsys.data.samples import TrainingSamples
 from recsys.schema import InputError
-from tests.data.shop import many_users
+from tests.data.shop import many_users, tensors
 
 CONFIG = PlanConfig(tokens=48, multiple=4, block=3, pool_blocks=4, seed=5)
 
@@ -110,14 +110,10 @@ def test_totals_are_those_of_the_global_batch(samples: TrainingSamples) -> None:
         assert batch.total_cuts == int(batch.cuts.mask_BC.sum())
 
 
-def tensors(batch: TrainBatch) -> list[torch.Tensor]:
-    return [*batch.histories, *batch.items, *batch.cuts]
-
-
 def assert_same(one: TrainBatch, other: TrainBatch) -> None:
     assert one.position == other.position
-    for a, b in zip(tensors(one), tensors(other), strict=True):
-        assert torch.equal(a, b)
+    first, second = ([*tensors(b.histories), *b.items, *b.cuts] for b in (one, other))
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])

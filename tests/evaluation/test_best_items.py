@@ -117,7 +117,7 @@ def by_hand() -> LinearScores:
         query_QS=query_BS,
         item_VS=torch.tensor([[9.0], [1], [2], [2], [3]]),
         term_V=torch.tensor([-torch.inf, 0, 0, 0, 0]),
-        own=OwnItems(empty, empty, item_BO, known_BO, empty, empty),
+        own=OwnItems(empty, empty, item_BO, known_BO, empty, empty, empty),
         own_logit_QO=torch.where(known_BO, torch.tensor([[2.0, 2.5], [0, 0]]), -torch.inf),
     )
 

@@ -101,3 +101,13 @@ def test_money_and_return_by_hand() -> None:
     value = money_and_return(log, np.array([1, 1]), at, horizon_days=6, event_types=TYPES)
     a_day = 9 / 4
     assert value == pytest.approx([9 + a_day, (9 + 5 * a_day) / 6])
+
+
+def test_a_search_without_an_item_makes_an_occasion_and_meets_nothing() -> None:
+    events = [*EVENTS, (2, 7.0, "view", 0, 0.0)]
+    occasions = occasions_of(
+        histories(events, num_users=2), until=moment(10) - 1, horizon_days=4, event_types=TYPES
+    )
+    assert (occasions.day_S - DAY_0).tolist() == [0, 3, 9, 5, 7]
+    assert (occasions.item_G > 0).all()
+    assert len(occasions.item_G) == len(found(10).item_G)

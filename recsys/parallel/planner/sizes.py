@@ -10,12 +10,12 @@ from typing import Any
 
 from recsys.build import ModelSettings, bin_ends
 from recsys.data.cooccurrence import MAX_DENSE_ITEMS
-from recsys.data.cut_features import NUM_CUT_FEATURES
+from recsys.data.cut_features import num_cut_features
 from recsys.data.popularity import PERIOD_DAYS
 from recsys.nn.item_tower import ItemTowerConfig
 from recsys.nn.user_model import UserModelConfig
 from recsys.nn.value_heads import ValueHeadsConfig
-from recsys.schema import SECONDS_PER_DAY, InputError, SplitKind
+from recsys.schema import SECONDS_PER_DAY, InputError, SplitKind, UserNumeric
 from recsys.settings import check_range
 
 HEADROOM = 1.2  # rows of the item table over the items known now, as the tables are built
@@ -26,8 +26,8 @@ class TableSizes:
     """What the feature tables hold; the defaults stand for a shop nobody has built tables of yet.
 
     num_events: learned from in one epoch. num_periods: weeks with a popularity of their own.
-    words_per_item: columns of the padded text. capacity: rows of the id table;
-    None: `HEADROOM` over the items.
+    words_per_item: columns of the padded text. num_activity: numbers that describe a user at a cut.
+    capacity: rows of the id table; None: `HEADROOM` over the items.
     """
 
     num_items: int = 1_000_000
@@ -41,7 +41,9 @@ class TableSizes:
     num_event_types: int = 4
     num_periods: int = 52
     horizons_days: list[int] = dataclasses.field(default_factory=lambda: [7, 30, 90])
+    num_activity: int = len(UserNumeric.ALL)
     has_time: bool = True
+    has_dwell: bool = False
     filter_seen: bool = False
 
     def __post_init__(self) -> None:
@@ -77,7 +79,9 @@ def sizes_of(metadata: Mapping[str, Any]) -> dict[str, Any]:
         "num_event_types": max(metadata["event_types"].values()),
         "num_periods": 1 + int(last - first) // (PERIOD_DAYS * SECONDS_PER_DAY) if is_time_split else 1,
         "horizons_days": [int(h) for h in metadata["split"]["horizons_days"]],
+        "num_activity": len(metadata.get("user_numeric", UserNumeric.ALL)),
         "has_time": bool(metadata["has_time"]),
+        "has_dwell": bool(metadata.get("has_dwell")),
         "filter_seen": bool(metadata["filter_seen"]),
         "num_events": int(metadata["row_counts"]["rows_kept"]),
     }
@@ -90,7 +94,7 @@ def planned_config(*, sizes: TableSizes, settings: ModelSettings, max_length: in
         heads = ValueHeadsConfig(
             width=settings.width,
             num_heads=settings.num_heads,
-            num_features=NUM_CUT_FEATURES,
+            num_features=num_cut_features(sizes.num_activity),
             horizons_days=horizons,
             bin_ends_days=bin_ends(horizons),
             log_spend=(0.0,) * len(horizons),
@@ -109,6 +113,7 @@ def planned_config(*, sizes: TableSizes, settings: ModelSettings, max_length: in
         num_event_types=sizes.num_event_types,
         profile_sizes=tuple(sizes.profile_sizes),
         has_time=sizes.has_time,
+        has_dwell=sizes.has_dwell,
         width=settings.width,
         score_width=settings.score_width,
         num_blocks=settings.num_blocks,

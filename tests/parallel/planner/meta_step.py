@@ -131,4 +131,5 @@ def _own_items(work: Workload) -> OwnItems:
         known_QO=torch.empty(Q, work.own, dtype=torch.bool),
         slot_QL=torch.empty(Q, L, **index),
         age_QL=torch.empty(Q, L),
+        counts_QL=torch.empty(Q, L, dtype=torch.bool),
     )

@@ -139,7 +139,11 @@ def measured_saved_bytes(config: UserModelConfig, sizes: TableSizes, work: Workl
     parts: list[Any] = [batch.histories, batch.items, batch.cuts]
     if batch.candidates is not None:
         parts += [batch.candidates.catalogue, [batch.candidates.log_weight_V]]
-    given = [*module.parameters(), *module.buffers(), *(t for part in parts for t in part)]
+    given = [
+        *module.parameters(),
+        *module.buffers(),
+        *(t for part in parts for t in part if torch.is_tensor(t)),
+    ]
     addresses = {t.untyped_storage().data_ptr() for t in given}
     kept: dict[int, torch.Tensor] = {}
 
