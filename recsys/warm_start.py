@@ -56,6 +56,6 @@ def warm_start(model: UserModel, weights: dict[str, Tensor]) -> None:
             else:
                 raise InputError(
                     f"warm_start: {name} is {tuple(weight.shape)} there and {tuple(target.shape)} "
-                    "here; train with the same model settings"
+                    "here; train with the same model settings, on tables that tell as much"
                 )
     model.load_state_dict(new)

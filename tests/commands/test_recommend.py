@@ -22,7 +22,7 @@ from recsys.policy.impressions import check_impressions
 from recsys.policy.slates import PolicyConfig
 from recsys.recommendation import Recommendations, Recommender
 from recsys.recommendation_tables import top_k_table
-from recsys.schema import Column, FeedbackTable, Impression, InputError, Recommendation, Table
+from recsys.schema import Column, FeedbackTable, Impression, InputError, Recommendation, Table, UserNumeric
 from tests import tiny
 
 POLICY = PolicyConfig(kind="deterministic", slate_size=5)
@@ -256,6 +256,7 @@ def test_an_item_new_to_the_bundle_is_scored_by_content_alone(bundle: Bundle, ta
         ({"item_fields": []}, "have 0 item_fields"),
         ({"item_numeric": ["a"] * 99}, "have 99 item_numeric"),
         ({"profile_fields": []}, "have 0 profile_fields"),
+        ({"user_numeric": [*UserNumeric.ALL, *UserNumeric.GRAPH]}, "a follow graph has come or gone"),
     ],
 )
 def test_tables_that_do_not_fit_are_refused(

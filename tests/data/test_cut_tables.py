@@ -74,6 +74,7 @@ def opened(folder: Path) -> dict[tuple[str, int], CutTable]:
         version=folder.name,
         cache_dir=folder.parent / "cache",
         metadata={"split": {"cuts": CUTS}, "num_users": 4, "profile_fields": ["a", "b"]},
+        activity_names=UserNumeric.ALL,
         horizons_days=[7, 30],
         is_time_split=True,
         cut=lambda split: CUTS[split],
