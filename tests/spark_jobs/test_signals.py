@@ -15,7 +15,7 @@ import pytest
 from recsys.pseudonym import load_key, pseudonym
 from recsys.schema import PAD, Column, EventType, InputError, Table
 from spark_jobs import job
-from spark_jobs.ledger import _shape
+from spark_jobs.ledger import shape_of
 from spark_jobs.settings import EventColumns, JobSettings
 from spark_jobs.steps.normalise import LONGEST_DWELL_S
 from tests.spark_jobs import shop
@@ -190,7 +190,7 @@ def test_settings_that_are_not_used_do_not_end_an_appended_log(tmp_path: Path) -
     del before["columns"]["dwell_s"], before["columns"]["query"]
     before["events"] = {name: value for name, value in told["events"].items() if name != "path"}
     content = json.dumps([before, "key"], sort_keys=True, default=str)
-    assert _shape(plain, "key") == hashlib.sha256(content.encode()).hexdigest()[:16]
+    assert shape_of(plain, "key") == hashlib.sha256(content.encode()).hexdigest()[:16]
     searches = dataclasses.replace(plain, event_types=["purchase", "search"])
     shapes = [
         *(plain, searches, dataclasses.replace(searches, event_types_without_item=["search"])),
@@ -199,7 +199,7 @@ def test_settings_that_are_not_used_do_not_end_an_appended_log(tmp_path: Path) -
             for name in ("query", "dwell_s")
         ),
     ]
-    assert len({_shape(shape, "key") for shape in shapes}) == len(shapes)
+    assert len({shape_of(shape, "key") for shape in shapes}) == len(shapes)
 
 
 @pytest.mark.parametrize("name", ["purchase", "return", "wish"])
