@@ -83,7 +83,8 @@ class Kinds(pl.Callback):
         self.seen = dict[str, list[str]]()
 
     def on_train_batch_start(self, trainer: pl.Trainer, module: Any, batch: TrainBatch, *_: Any) -> None:
-        fields = [*batch.histories, *batch.items, *batch.cuts]
+        parts = [*batch.histories, *(batch.histories.words or ()), *batch.items, *batch.cuts]
+        fields = [part for part in parts if torch.is_tensor(part)]
         for name, tensors in (("buffers", list(module.buffers())), ("batch", fields)):
             self.seen[name] = sorted({str(t.dtype) for t in tensors if t.is_floating_point()})
 
