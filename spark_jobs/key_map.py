@@ -45,6 +45,11 @@ def raw_ids(spark: SparkSession, dataset: Dataset, people: Collection[str]) -> D
         named.append((guarded(users, dataset.sensitive, path=path), column, "users.user_id", path))
         if dataset.sensitive.encrypt:
             named.append((users, column, "users.user_id", path))
+    if dataset.graph is not None:
+        graph, path = dataset.graph, dataset.graph.source.path
+        edges = guarded(read_table(spark, graph.source), dataset.sensitive, path=path)
+        named.append((edges, graph.user_id, "graph.user_id", path))
+        named.append((edges, graph.other_id, "graph.other_id", path))
     ids = [
         frame.select(text_column(frame, text, setting=setting, path=path).alias(Event.USER_ID))
         for frame, text, setting, path in named
