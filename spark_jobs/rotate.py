@@ -26,7 +26,14 @@ from recsys.rotating import FOLDER, KEYS, Rotating, rotating
 from recsys.schema import InputError, Table
 from recsys.tombstones import TOMBSTONES, add_audit_line, tombstone_lines, tombstones
 from spark_jobs.faults import explained
-from spark_jobs.holders import forget_caches, remade, table_files
+from spark_jobs.holders import (
+    bring_back,
+    check_nothing_recommended,
+    clear_unfinished,
+    forget_caches,
+    remade,
+    table_files,
+)
 from spark_jobs.key_map import IS_FOUND, IS_RAW, NEW, OLD, KeyMap, key_map, keys_in, raw_ids
 from spark_jobs.ledger import rebase, shape_of
 from spark_jobs.publish import (
@@ -109,9 +116,12 @@ def _rotate(settings: JobSettings, people: frozenset[str], spark: SparkSession, 
         if settings.key_map is not None:
             _leave(found, Path(settings.key_map))
         with alone(root, after=latest[0] if latest else None):
+            check_nothing_recommended(settings)
+            bring_back(settings)
             if find_holders(settings) != holders or rotating(root) != begun:
                 raise InputError(f"files of data set {root.name} came or went while this ran; run it again")
             _begin(root, ready, scratch, begun)
+            clear_unfinished(settings)
             _rename_all(found, settings, ready, holders, done)
             add_audit_line(root, _audited(done))
             discard(root / FOLDER)

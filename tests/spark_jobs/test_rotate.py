@@ -308,7 +308,6 @@ def test_what_dies_half_way_is_run_again(folder: Path, spark: Any, monkeypatch: 
 def test_refusals_touch_nothing(folder: Path, spark: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     chosen = settings(folder, job="rotate", key_map=str(folder / "map.parquet"))
     root = folder / "features" / "shop"
-    shutil.rmtree(folder / "outputs" / "shop" / "run" / ".parts-recommendations-0123456789abcdef")
     before = texts(folder)
 
     def refused(message: str, *, with_spark: bool = False, **environment: str | None) -> None:
