@@ -76,6 +76,59 @@ def built_once(folder: Path, build: Callable[[Path], None]) -> Path:
     return folder
 
 
+@contextlib.contextmanager
+def in_use(folder: Path) -> Iterator[None]:
+    """Work in a folder that outlives processes: `is_in_use` meanwhile, by several at once if need be. It is
+    made where it is missing, and goes at the end if nothing is in it.
+    """
+    descriptor = _shared(folder)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):  # it is not empty, or another process took it away
+            folder.rmdir()
+        with contextlib.suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_UN)  # of processes that were forked meanwhile, too
+        os.close(descriptor)
+
+
+def is_in_use(folder: Path) -> bool:
+    """Whether a process of this machine that lives is in `in_use` of it. Those of others cannot be seen."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def _shared(folder: Path) -> int:
+    """A descriptor that holds the lock, where there are locks."""
+    while True:
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        except FileNotFoundError:  # another process took it away at this moment
+            continue
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH)
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                os.close(descriptor)
+                raise
+        if _is_file_at(folder, descriptor):
+            return descriptor
+        os.close(descriptor)
+
+
 def _rename_new(source: Path, target: Path) -> None:
     """Unless another process, where there are no locks, has been faster."""
     try:

@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from recsys.disk import whole_folder
+from recsys.disk import in_use, is_in_use, whole_folder
 
 
 class Parts:
@@ -28,19 +28,22 @@ class Parts:
         self.num_parts, self.output = num_parts, output
         self.folder = output.with_name(f".parts-{output.name}-{digest}")
 
+    @contextlib.contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Around all that a run does with them: until then nobody clears them away as left by the dead."""
+        with contextlib.ExitStack() as stack:
+            with self._naming_output():
+                stack.enter_context(in_use(self.folder))
+            yield
+
     def missing(self) -> list[int]:
         return [part for part in range(self.num_parts) if not self._home(part).is_dir()]
 
     def write(self, part: int, tables: Mapping[str, pa.Table]) -> None:
         """Raises OSError that names the output for whatever the disk refuses; finished parts stay."""
-        try:
-            with whole_folder(self._home(part)) as building:
-                for name, table in tables.items():
-                    pq.write_table(table, building / f"{name}.parquet")
-        except OSError as error:
-            with contextlib.suppress(OSError):  # it holds a part
-                self.folder.rmdir()
-            raise OSError(error.errno, error.strerror, str(self.output)) from error
+        with self._naming_output(), whole_folder(self._home(part)) as building:
+            for name, table in tables.items():
+                pq.write_table(table, building / f"{name}.parquet")
 
     def names(self) -> list[str]:
         """Of the tables, which all parts have."""
@@ -52,10 +55,18 @@ class Parts:
             yield pq.read_table(self._home(part) / f"{name}.parquet", partitioning=None)
 
     def remove(self) -> None:
-        """These, and what runs with other settings that never ended have left beside the same output."""
+        """These, and what runs with other settings that died have left beside the same output."""
         beside = self.folder.name.rpartition("-")[0]
         for folder in self.folder.parent.glob(f"{beside}-{'?' * 16}"):
-            shutil.rmtree(folder, ignore_errors=True)
+            if folder == self.folder or not is_in_use(folder):
+                shutil.rmtree(folder, ignore_errors=True)
+
+    @contextlib.contextmanager
+    def _naming_output(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(self.output)) from error
 
     def _home(self, part: int) -> Path:
         return self.folder / f"{part:06d}"

@@ -12,7 +12,7 @@ from typing import TypeVar
 from recsys.schema import Column, InputError, UserNumeric
 from spark_jobs.features.items import CATEGORY, LOG_PRICE, PRICE_BAND
 from spark_jobs.features.vocabulary import PriorFit
-from spark_jobs.settings import Dataset
+from spark_jobs.settings import Dataset, EventColumns
 
 T = TypeVar("T")
 
@@ -23,8 +23,7 @@ def without_dropped(dataset: Dataset) -> Dataset:
     if not dropped:
         return dataset
     _check_known(dataset, dropped)
-    text, columns, items, users = Column.TEXT in dropped, dataset.columns, dataset.items, dataset.users
-    columns = replace(columns, text=None if text else columns.text, profile=_rest(columns.profile, dropped))
+    text, items, users = Column.TEXT in dropped, dataset.items, dataset.users
     if items is not None:
         items = replace(
             items,
@@ -37,7 +36,21 @@ def without_dropped(dataset: Dataset) -> Dataset:
     quality = dataset.quality | ({"min_text_share": None} if text else {})
     no_words = CATEGORY in dropped or text
     features = replace(dataset.features, category_words=0 if no_words else dataset.features.category_words)
-    return replace(dataset, columns=columns, items=items, users=users, features=features, quality=quality)
+    return replace(
+        dataset,
+        columns=columns_read(dataset),
+        items=items,
+        users=users,
+        features=features,
+        quality=quality,
+    )
+
+
+def columns_read(dataset: Dataset) -> EventColumns:
+    """The columns of the log without what is dropped; the same for a data set `without_dropped`."""
+    columns, dropped = dataset.columns, set(dataset.features.drop)
+    text = None if Column.TEXT in dropped else columns.text
+    return replace(columns, text=text, profile=_rest(columns.profile, dropped))
 
 
 def droppable(dataset: Dataset) -> list[str]:

@@ -23,6 +23,8 @@ from recsys.schema import Column, InputError, Table
 from recsys.tombstones import add_audit_line, add_tombstones, checked_audit, erased_keys
 from spark_jobs.holders import (
     LOGS,
+    bring_back,
+    check_nothing_recommended,
     clear_unfinished,
     feedback_files,
     forget_caches,
@@ -90,7 +92,7 @@ def read_people(path: str | None) -> frozenset[str]:
 
 def erase(settings: JobSettings, people: frozenset[str], spark: SparkSession) -> Erasure:
     """Raises InputError, with nothing touched, where the key is not that of the tables or the audit log was
-    changed, and where `erase_raw` cannot be done.
+    changed, where `erase_raw` cannot be done, and while `recommend` runs.
     """
     root = Path(settings.features_dir) / settings.dataset.name
     key = checked_key(settings)
@@ -99,8 +101,10 @@ def erase(settings: JobSettings, people: frozenset[str], spark: SparkSession) ->
     if settings.erase_raw:
         for source, column in sources:
             check_raw(source, column)
+    check_nothing_recommended(settings)
     user_keys = frozenset(pseudonym(person, key) for person in people)
     add_tombstones(root, key.version, user_keys)
+    bring_back(settings)
     clear_unfinished(settings)
     num_erased = len(erased_keys(root, key.version))
     done = Erasure(num_people=len(people))

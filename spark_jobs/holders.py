@@ -14,15 +14,16 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from recsys.disk import whole_folder
-from recsys.schema import Column, FeedbackTable, Recommendation, Table
+from recsys.disk import is_in_use, whole_folder
+from recsys.schema import Column, FeedbackTable, InputError, Recommendation, Table
 from spark_jobs.publish import SUCCESS, is_alive
 from spark_jobs.settings import JobSettings
 
 LOGS = (FeedbackTable.IMPRESSIONS, FeedbackTable.OUTCOMES)
+REPLACED = "replaced"
 _NAMES = r"\d{8}T\d{6}Z-[0-9a-f]{8}|recommendations|[^.-]+\.\w+"  # of versions, folders and files
 _UNFINISHED = re.compile(
-    rf"\.(?P<what>building|replaced|unfinished)-(?:(?P<name>{_NAMES})-)?(?P<process>\d+)"
+    rf"\.(?P<what>building|{REPLACED}|unfinished)-(?:(?P<name>{_NAMES})-)?(?P<process>\d+)"
 )
 
 
@@ -86,15 +87,47 @@ def forget_caches(version: str, settings: JobSettings) -> None:
         shutil.rmtree(cache, ignore_errors=True)
 
 
+def check_nothing_recommended(settings: JobSettings) -> None:
+    """InputError while `recommend` is under way: it would write people down as they were when it began."""
+    for path in _parts(settings):
+        if is_in_use(path):
+            raise InputError(
+                f"recommendations are being written into {path.parent}; let recommend end, then run this"
+                " again"
+            )
+
+
+def bring_back(settings: JobSettings) -> None:
+    """A file or folder that a process had moved aside when it died, and not yet replaced."""
+    for what, path, before in _left_by_the_dead(settings):
+        if what == REPLACED and not before.exists():
+            os.replace(path, before)
+
+
 def clear_unfinished(settings: JobSettings) -> None:
-    """What processes that died have left half written goes; a folder that one of them had moved aside and
-    not yet replaced comes back. Parts of unfinished recommendations are of the tables as they were: no run
-    goes on with them.
+    """What processes that died have left half written goes, but for what can be brought back. Parts of
+    unfinished recommendations are of the tables as they were: no run goes on with them.
     """
+    for path in _parts(settings):
+        if not is_in_use(path):
+            shutil.rmtree(path)
+    for what, path, before in _left_by_the_dead(settings):
+        if what == REPLACED and not before.exists():
+            continue
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+def _parts(settings: JobSettings) -> list[Path]:
+    return sorted((Path(settings.outputs_dir) / settings.dataset.name).glob("*/.parts-*"))
+
+
+def _left_by_the_dead(settings: JobSettings) -> Iterator[tuple[str, Path, Path]]:
+    """(what it is, where it lies, the place that it was meant for or comes from)."""
     name = settings.dataset.name
     outputs = Path(settings.outputs_dir) / name
-    for path in outputs.glob("*/.parts-*"):
-        shutil.rmtree(path)
     for folder, pattern in (
         (Path(settings.features_dir), f"{name}/.*"),
         (Path(settings.feedback_dir), f"{name}/*/.*"),
@@ -103,12 +136,5 @@ def clear_unfinished(settings: JobSettings) -> None:
     ):
         for path in sorted(folder.glob(pattern)):
             found = _UNFINISHED.fullmatch(path.name)
-            if found is None or is_alive(found["process"]):
-                continue
-            before = path.with_name(found["name"] or found["what"])
-            if found["what"] == "replaced" and not before.exists():
-                os.replace(path, before)
-            elif path.is_dir():
-                shutil.rmtree(path)
-            else:
-                path.unlink()
+            if found is not None and not is_alive(found["process"]):
+                yield found["what"], path, path.with_name(found["name"] or found["what"])

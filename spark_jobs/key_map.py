@@ -45,6 +45,11 @@ def raw_ids(spark: SparkSession, dataset: Dataset, people: Collection[str]) -> D
         named.append((guarded(users, dataset.sensitive, path=path), column, "users.user_id", path))
         if dataset.sensitive.encrypt:
             named.append((users, column, "users.user_id", path))
+    if dataset.graph is not None:
+        graph, path = dataset.graph, dataset.graph.source.path
+        edges = guarded(read_table(spark, graph.source), dataset.sensitive, path=path)
+        named.append((edges, graph.user_id, "graph.user_id", path))
+        named.append((edges, graph.other_id, "graph.other_id", path))
     ids = [
         frame.select(text_column(frame, text, setting=setting, path=path).alias(Event.USER_ID))
         for frame, text, setting, path in named
@@ -106,32 +111,33 @@ def key_map(
     return whole.select(OLD, NEW, IS_RAW, is_found.alias(IS_FOUND)).orderBy(OLD)
 
 
-class KeyMap:
-    """The map as it lies in a folder of Parquet files, sorted from file to file.
+def map_batches(folder: Path, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    """The map as it lies in a folder of Parquet files, sorted from file to file."""
+    for file in sorted(folder.glob("*.parquet")):
+        yield from pq.ParquetFile(file).iter_batches(_BATCH_ROWS, columns=list(columns))
 
-    Lookups search two arrays that are mapped from disk: memory holds the pages they touch.
+
+class KeyMap:
+    """Lookups in the map of a folder, which may go once this is made.
+
+    They search two arrays in `scratch` that are mapped from disk: memory holds the pages they touch.
     """
 
     def __init__(self, folder: Path, *, scratch: Path) -> None:
-        self.files = sorted(folder.glob("*.parquet"))
-        self._size = sum(pq.read_metadata(file).num_rows for file in self.files)
-        self._old = self._mapped(OLD, scratch)
-        self._new = self._mapped(NEW, scratch)
+        self._size = sum(pq.read_metadata(file).num_rows for file in folder.glob("*.parquet"))
+        self._old = self._mapped(OLD, folder, scratch)
+        self._new = self._mapped(NEW, folder, scratch)
 
-    def _mapped(self, name: str, scratch: Path) -> np.ndarray:
+    def _mapped(self, name: str, folder: Path, scratch: Path) -> np.ndarray:
         if not self._size:
             return np.empty(0, _DIGITS)
         path, begin = scratch / f"{name}.npy", 0
         digits = np.lib.format.open_memmap(path, mode="w+", dtype=_DIGITS, shape=(self._size,))
-        for batch in self.batches([name]):
+        for batch in map_batches(folder, [name]):
             digits[begin : begin + len(batch)] = np.array(batch[name].to_pylist(), _DIGITS)
             begin += len(batch)
         digits.flush()
         return np.load(path, mmap_mode="r")
-
-    def batches(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
-        for file in self.files:
-            yield from pq.ParquetFile(file).iter_batches(_BATCH_ROWS, columns=list(columns))
 
     def of(self, keys: Iterable[str]) -> dict[str, str]:
         """The new ones of those that are old ones of the map."""

@@ -17,6 +17,7 @@ from typing import Any
 
 from recsys.disk import whole_file
 from recsys.schema import InputError, Table
+from spark_jobs.dropped import columns_read
 from spark_jobs.settings import Dataset, JobSettings, SourceTable
 from spark_jobs.sources import fingerprint, is_local, local_files
 
@@ -189,8 +190,10 @@ def _inventory(source: SourceTable, kind: str) -> list[dict[str, Any]]:
 
 
 def shape_of(dataset: Dataset, key_version: str) -> str:
-    """Of all settings that say how a raw line is read; where the files lie is none of them."""
-    settings = dataclasses.asdict(dataset)
+    """Of all settings that say how a raw line is read; where the files lie is none of them, nor what is
+    dropped.
+    """
+    settings = dataclasses.asdict(dataclasses.replace(dataset, columns=columns_read(dataset)))
     parts = {
         name: settings[name]
         for name in ("columns", "event_types", "cleaning", "sensitive", "join", "has_time")

@@ -26,8 +26,15 @@ from recsys.rotating import FOLDER, KEYS, Rotating, rotating
 from recsys.schema import InputError, Table
 from recsys.tombstones import TOMBSTONES, add_audit_line, tombstone_lines, tombstones
 from spark_jobs.faults import explained
-from spark_jobs.holders import forget_caches, remade, table_files
-from spark_jobs.key_map import IS_FOUND, IS_RAW, NEW, OLD, KeyMap, key_map, keys_in, raw_ids
+from spark_jobs.holders import (
+    bring_back,
+    check_nothing_recommended,
+    clear_unfinished,
+    forget_caches,
+    remade,
+    table_files,
+)
+from spark_jobs.key_map import IS_FOUND, IS_RAW, NEW, OLD, KeyMap, key_map, keys_in, map_batches, raw_ids
 from spark_jobs.ledger import rebase, shape_of
 from spark_jobs.publish import (
     TABLES,
@@ -106,12 +113,15 @@ def _rotate(settings: JobSettings, people: frozenset[str], spark: SparkSession, 
         done.num_dropped = len(erased) - _num_raw(whole, erased)
         _check_map(done, settings)
         found = KeyMap(scratch / OLD, scratch=scratch)
-        if settings.key_map is not None:
-            _leave(found, Path(settings.key_map))
         with alone(root, after=latest[0] if latest else None):
+            check_nothing_recommended(settings)
+            bring_back(settings)
             if find_holders(settings) != holders or rotating(root) != begun:
                 raise InputError(f"files of data set {root.name} came or went while this ran; run it again")
-            _begin(root, ready, scratch, begun)
+            kept = _begin(root, ready, scratch, begun)
+            if settings.key_map is not None:
+                _leave(kept, Path(settings.key_map))
+            clear_unfinished(settings)
             _rename_all(found, settings, ready, holders, done)
             add_audit_line(root, _audited(done))
             discard(root / FOLDER)
@@ -163,16 +173,16 @@ def _check_map(done: Rotation, settings: JobSettings) -> None:
         )
 
 
-def _leave(found: KeyMap, path: Path) -> None:
-    """For other systems that hold pseudonyms: Parquet with a row for each."""
+def _leave(folder: Path, path: Path) -> None:
+    """The map of a folder for other systems that hold pseudonyms: Parquet with a row for each."""
     schema = pa.schema([(OLD, pa.string()), (NEW, pa.string())])
     with whole_file(path) as target, pq.ParquetWriter(target, schema, compression="zstd") as writer:
-        for batch in found.batches([OLD, NEW]):
+        for batch in map_batches(folder, [OLD, NEW]):
             writer.write_table(pa.Table.from_batches([batch]).cast(schema))
 
 
-def _begin(root: Path, ready: Ready, scratch: Path, begun: Rotating | None) -> None:
-    """From here on no other run goes on, and the next one of this job knows the map."""
+def _begin(root: Path, ready: Ready, scratch: Path, begun: Rotating | None) -> Path:
+    """The folder of the map. From here on no other run goes on, and the next of this job knows the map."""
     number = int(begun.map) + 1 if begun else 1
     note = Rotating(before=ready.old.version, after=ready.new.version, map=str(number))
     if begun is None:
@@ -181,11 +191,12 @@ def _begin(root: Path, ready: Ready, scratch: Path, begun: Rotating | None) -> N
         os.rename(scratch / OLD, folder / note.map)
         (folder / KEYS).write_text(json.dumps(asdict(note)), encoding="utf-8")
         os.rename(folder, root / FOLDER)
-        return
+        return root / FOLDER / note.map
     shutil.rmtree(root / FOLDER / note.map, ignore_errors=True)  # of a run that died before it noted it
     os.rename(scratch / OLD, root / FOLDER / note.map)
     with whole_file(root / FOLDER / KEYS) as path:
         path.write_text(json.dumps(asdict(note)), encoding="utf-8")
+    return root / FOLDER / note.map
 
 
 def _rename_all(found: KeyMap, settings: JobSettings, ready: Ready, holders: Holders, done: Rotation) -> None:

@@ -13,7 +13,14 @@ from recsys.rotating import rotating
 from recsys.schema import SCHEMA_VERSION, InputError, Table
 from recsys.sealed import AES_VARIABLE, AesKey, load_aes_key
 from recsys.tombstones import TOMBSTONES, checked_audit, tombstones
-from spark_jobs.holders import LOGS, clear_unfinished, feedback_files, output_files, versions
+from spark_jobs.holders import (
+    LOGS,
+    bring_back,
+    check_nothing_recommended,
+    feedback_files,
+    output_files,
+    versions,
+)
 from spark_jobs.keys import log_key_version
 from spark_jobs.publish import read_document
 from spark_jobs.settings import JobSettings
@@ -54,7 +61,7 @@ def find_holders(settings: JobSettings) -> Holders:
 
 
 def ready_to_rotate(settings: JobSettings) -> Ready:
-    """InputError where a key is missing or wrong, and where there is nothing to do."""
+    """InputError where a key is missing or wrong, where there is nothing to do, while `recommend` runs."""
     root = Path(settings.features_dir) / settings.dataset.name
     old, new = load_key(variable=PREVIOUS_KEY_VARIABLE), load_key()
     if new.is_demo:
@@ -69,7 +76,8 @@ def ready_to_rotate(settings: JobSettings) -> Ready:
         )
     _check_begun(root, old, new)
     checked_audit(root)
-    clear_unfinished(settings)
+    check_nothing_recommended(settings)
+    bring_back(settings)
     holders = find_holders(settings)
     _check_versions(holders, old, new)
     _check_tombstones(root, old, new)

@@ -189,19 +189,20 @@ def _recommend(cfg: Any) -> None:
         "approximate": given["approximate"],
     }
     parts = Parts(output, settings=decisive, num_parts=recommender.num_chunks)
-    answer(recommender, parts, dataset=cfg.dataset.name, fingerprint=bundle.fingerprint)
-    vector_VS = recommender.item_vectors()
-    of_all_ranks(None)  # all parts are there
-    if rank_and_world()[0] != 0:
-        return
-    write_recommendations(
-        parts,
-        items=recommender.items,
-        item_vector_VS=vector_VS,
-        output=output,
-        show_names=settings.show_names,
-    )
-    parts.remove()
+    with parts.in_use():
+        answer(recommender, parts, dataset=cfg.dataset.name, fingerprint=bundle.fingerprint)
+        vector_VS = recommender.item_vectors()
+        of_all_ranks(None)  # all parts are there
+        if rank_and_world()[0] != 0:
+            return
+        write_recommendations(
+            parts,
+            items=recommender.items,
+            item_vector_VS=vector_VS,
+            output=output,
+            show_names=settings.show_names,
+        )
+        parts.remove()
     if bundle.model.value_heads is None:
         print("value parts are off: the data set has an order of events but no time and no money")
     print(f"recommendations of {recommender.num_users:,} users: {output.resolve()}")

@@ -12,6 +12,7 @@ from recsys.schema import InputError
 from recsys.settings import read_settings
 from spark_jobs.dropped import droppable, prior_without, without_dropped
 from spark_jobs.features.vocabulary import PriorFit
+from spark_jobs.ledger import shape_of
 from spark_jobs.settings import Dataset, FeatureSettings
 from tests.spark_jobs import shop
 
@@ -70,6 +71,14 @@ def test_without_text_no_share_of_it_is_asked_for_and_no_word_names_a_category()
     assert left.quality == {"min_text_share": None}
     assert without_dropped(dropping("category")).columns.text == "title"
     assert without_dropped(dropping()) == dropping()
+
+
+def test_the_hash_of_how_lines_are_read_is_the_same_for_a_data_set_before_and_after_the_drop() -> None:
+    for name in ("tier", "text", "brand", "age"):
+        given = dropping(name)
+        assert shape_of(given, "key") == shape_of(without_dropped(given), "key")
+    assert shape_of(dropping("tier"), "key") != shape_of(dropping(), "key")
+    assert shape_of(dropping("brand"), "key") == shape_of(dropping(), "key")  # no line is read by it
 
 
 @pytest.mark.parametrize(

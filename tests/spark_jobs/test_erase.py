@@ -12,6 +12,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 
+from recsys.disk import in_use
 from recsys.policy.feedback_log import append_rows
 from recsys.policy.impressions import IMPRESSION_KEY, IMPRESSION_SCHEMA
 from recsys.pseudonym import load_key, pseudonym
@@ -175,6 +176,15 @@ def test_a_changed_audit_log_is_told(folder: Path, spark: Any) -> None:
     with pytest.raises(InputError, match="line 3 does not follow"):
         erase(settings(folder), frozenset({GONE}), spark)
     assert not (root / TOMBSTONES).exists()
+
+
+def test_nobody_is_erased_while_recommendations_are_written(folder: Path, spark: Any) -> None:
+    """They would come out with these people, after the audit log says that they are gone."""
+    before = {path for path in folder.rglob("*") if path.is_file()}
+    parts = folder / "outputs" / "shop" / "run" / ".parts-recommendations-0123456789abcdef"
+    with in_use(parts), pytest.raises(InputError, match=r"let recommend end, then run this again"):
+        erase(settings(folder), frozenset({GONE}), spark)
+    assert {path for path in folder.rglob("*") if path.is_file()} == before
 
 
 @pytest.mark.parametrize("format", ["csv", "json"])

@@ -7,7 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-from spark_jobs.holders import clear_unfinished
+import pytest
+
+from recsys.disk import in_use
+from recsys.schema import InputError
+from spark_jobs.holders import bring_back, check_nothing_recommended, clear_unfinished
 from tests.spark_jobs.test_erase import settings
 
 VERSION = "20240102T030405Z-0123abcd"
@@ -30,6 +34,7 @@ def test_left_overs_of_the_dead_go_and_what_they_moved_aside_comes_back(tmp_path
         outcomes / f".unfinished-{alive}",
         run / f".building-last.ckpt-{dead}" / "weights",  # names nobody
         run / "recommendations" / "top_k.parquet",
+        run / ".parts-recommendations-fedcba9876543210" / "000000" / "top_k.parquet",  # in use below
     ]
     gone = [
         root / f".building-{VERSION}-{dead}" / "metadata.json",
@@ -42,6 +47,13 @@ def test_left_overs_of_the_dead_go_and_what_they_moved_aside_comes_back(tmp_path
     for path in (*there, *gone):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(path.name)
-    clear_unfinished(settings(tmp_path))
+    chosen = settings(tmp_path)
+    with in_use(there[-1].parents[1]):
+        clear_unfinished(chosen)
+        assert {path for path in tmp_path.rglob("*") if path.is_file()} == set(there)
+        with pytest.raises(InputError, match=r"written into .*/outputs/shop/run; let recommend end"):
+            check_nothing_recommended(chosen)
+    check_nothing_recommended(chosen)
+    bring_back(chosen)
     back = root / VERSION / "metadata.json"
     assert {path for path in tmp_path.rglob("*") if path.is_file()} == {back, *there[1:]}

@@ -25,6 +25,7 @@ from recsys.sealed import load_aes_key, place, unseal
 from recsys.tombstones import AUDIT, TOMBSTONES, add_tombstones, checked_audit, tombstones
 from spark_jobs import job
 from spark_jobs import rotate as module
+from spark_jobs.erase import erase
 from spark_jobs.holders import versions
 from spark_jobs.ledger import plan
 from spark_jobs.publish import TABLES, latest_version
@@ -35,6 +36,7 @@ from spark_jobs.settings import JobSettings, Sensitive, SourceTable, UserTable
 from tests.spark_jobs import shop
 from tests.spark_jobs.test_append import FIRST, SECOND, THIRD, days
 from tests.spark_jobs.test_erase import impressions
+from tests.spark_jobs.test_graph import settings as with_graph
 
 OLD, NEW, AES = "the old secret of enough bytes", "the new secret of enough bytes", "0f" * 32
 GHOST = "ghost"  # in the feedback, and in no raw table
@@ -306,7 +308,6 @@ def test_what_dies_half_way_is_run_again(folder: Path, spark: Any, monkeypatch: 
 def test_refusals_touch_nothing(folder: Path, spark: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     chosen = settings(folder, job="rotate", key_map=str(folder / "map.parquet"))
     root = folder / "features" / "shop"
-    shutil.rmtree(folder / "outputs" / "shop" / "run" / ".parts-recommendations-0123456789abcdef")
     before = texts(folder)
 
     def refused(message: str, *, with_spark: bool = False, **environment: str | None) -> None:
@@ -338,6 +339,11 @@ def test_refusals_touch_nothing(folder: Path, spark: Any, monkeypatch: pytest.Mo
         RECSYS_HMAC_PREVIOUS_KEY="another secret of enough bytes",
         RECSYS_HMAC_PREVIOUS_KEY_VERSION=key(OLD).version,
     )
+    found = module.find_holders(chosen)
+    with monkeypatch.context() as other:  # a file came after the map was made
+        calls = iter([found, dataclasses.replace(found, outputs=())])
+        other.setattr(module, "find_holders", lambda _: next(calls))
+        refused("files of data set shop came or went while this ran", with_spark=True)
     add_tombstones(root, key(OLD).version, [pseudonym("erased", key(OLD)), pseudonym("u1", key(OLD))])
     before = texts(folder)
     refused("1 erased people are in no raw table.*users_file=FILE.*drop_tombstones", with_spark=True)
@@ -368,6 +374,46 @@ def test_a_build_that_was_under_way_does_not_publish(
     with pytest.raises(InputError, match=r"under key version 'new'.*change the key with job=rotate"):
         job.build(settings(folder, "full"), spark)
     assert len(versions(root)) == 2
+
+
+def test_features_that_are_dropped_do_not_end_an_appended_log(
+    tmp_path: Path, spark: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The raw file of the first day is gone by then, so that no full run could take the place of this one."""
+    under(monkeypatch, now=OLD)
+    chosen = dataclasses.replace(shop.settings(tmp_path / "log", tmp_path), cache_dir=str(tmp_path / "cache"))
+    features = dataclasses.replace(chosen.dataset.features, drop=["country", "text"])
+    chosen = dataclasses.replace(
+        chosen, mode="incremental", dataset=dataclasses.replace(chosen.dataset, features=features)
+    )
+    first, second = tmp_path / "log" / FIRST, tmp_path / "log" / SECOND
+    shop.write(shop.regular_lines(), first)
+    before = content(job.build(chosen, spark))
+    under(monkeypatch, now=NEW, before=OLD)
+    rotate(dataclasses.replace(chosen, job="rotate", mode="full"), frozenset(), spark)
+    first.unlink()
+    shop.write([shop.line("u1", "A", 119.8, invoice="next")], second)
+    under(monkeypatch, now=NEW)
+    after = content(job.build(chosen, spark))
+    assert after["row_counts"]["rows_kept"] == before["row_counts"]["rows_kept"] + 1
+
+
+def test_who_is_in_the_graph_alone_is_in_a_raw_table(
+    tmp_path: Path, spark: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """u2 left the log, and "star", who is erased, never was in it."""
+    under(monkeypatch, now=OLD)
+    chosen = with_graph(tmp_path)
+    version = job.build(chosen, spark)
+    erase(dataclasses.replace(chosen, job="erase"), frozenset({"star"}), spark)
+    shop.write([each for each in shop.regular_lines() if each["user"] != "u2"], tmp_path / "raw.parquet")
+    under(monkeypatch, now=NEW, before=OLD)
+    done = rotate(dataclasses.replace(chosen, job="rotate"), frozenset(), spark)
+    assert (done.num_heirs, done.num_erased, done.num_dropped) == (0, 1, 0)
+    users = set(pq.read_table(version / Table.HISTORIES)[Column.USER_KEY].to_pylist())
+    assert users == {pseudonym(user, key(NEW)) for user in ("u1", "u2", "u3", "late")}
+    erased = frozenset({pseudonym("star", key(NEW))})
+    assert tombstones(tmp_path / "features" / "shop") == {key(NEW).version: erased}
 
 
 def test_settings_belong_to_their_jobs(tmp_path: Path) -> None:
