@@ -11,6 +11,7 @@ from recsys.disk import whole_file
 from recsys.schema import InputError
 from recsys.settings import read_settings
 from spark_jobs import gate
+from spark_jobs.dropped import droppable
 from spark_jobs.leaks.findings import Findings, checks_of, remedies
 from spark_jobs.page import examples_of_reasons, page
 from spark_jobs.progress import say
@@ -60,7 +61,8 @@ def judged_leaks(
     of_leaks = checks_of(findings, thresholds_of(settings))
     page = _page_of_refusal([*checks, *of_leaks], rows, looks, settings, leaks=findings.shown())
     failed = [check.name for check in of_leaks if not check.passed]
-    gate.raise_on_failure(of_leaks, unreadable={}, page=page, remedies=remedies(findings, failed))
+    what_to_do = remedies(findings, failed, droppable=droppable(settings.dataset))
+    gate.raise_on_failure(of_leaks, unreadable={}, page=page, remedies=what_to_do)
     return [*checks, *of_leaks]
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from recsys.schema import UserNumeric
 from spark_jobs.gate import Check, Thresholds, checked
 from spark_jobs.leaks.future import FutureChanges
 from spark_jobs.leaks.labels import Told
@@ -83,17 +84,23 @@ def checks_of(findings: Findings, thresholds: Thresholds) -> list[Check]:
     return [checked(name, values[name], bound) for name, bound in bounds.items() if bound is not None]
 
 
-def remedies(findings: Findings, failed: Sequence[str]) -> str:
-    """What to do about the failed checks, to end a line with."""
+def remedies(findings: Findings, failed: Sequence[str], *, droppable: Collection[str]) -> str:
+    """What to do about the failed checks, to end a line with. `droppable`: names for features.drop."""
     told = []
     if "max_future_changes" in failed and findings.future is not None:
         names = list(findings.future.changed)
-        more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
         told.append(
-            f"what comes after the validation cut changes {', '.join(names[:_MOST_NAMED])}{more} at it: let"
-            " no SQL of `columns` look at other rows, or drop the feature with features.drop"
+            f"what comes after the validation cut changes {_some(names)} at it: let no SQL of `columns` or"
+            f" `events.computed` look at other rows{_drop_of(names, droppable)}"
         )
     leaks = [feature.name for feature in findings.features if feature.verdict == LEAK]
+    of_graph = [name for name in leaks if name in UserNumeric.GRAPH and name not in droppable]
+    leaks = [name for name in leaks if name not in of_graph]
+    if "max_feature_auc" in failed and of_graph:
+        told.append(
+            f"{', '.join(of_graph)} tells what came after the validation cut: name in graph.timestamp when"
+            " each edge began, or leave `graph` out"
+        )
     if "max_feature_auc" in failed and leaks:
         told.append(
             f"{', '.join(leaks)} tells what came after the validation cut: give it a date (a column of the"
@@ -102,6 +109,22 @@ def remedies(findings: Findings, failed: Sequence[str]) -> str:
     if "max_chance_gap" in failed:
         told.append("shuffled labels are told better or worse than by chance, a fault of this check itself")
     return "".join(f"; {line}" for line in told)
+
+
+def _drop_of(changed: Sequence[str], droppable: Collection[str]) -> str:
+    """What features.drop can do about it. `changed`: with the table's name before a dot, or `events`."""
+    bare = {name: name.partition(".")[2] for name in changed}
+    can = [name for name in bare.values() if name in droppable]
+    cannot = [name for name in changed if bare[name] not in droppable]
+    if not can:
+        return f" ({_some(cannot)} cannot be dropped)"
+    rest = f" ({_some(cannot)} cannot be)" if cannot else ""
+    return f", or leave out what may be with features.drop: [{', '.join(can)}]{rest}"
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+    return ", ".join(names[:_MOST_NAMED]) + more
 
 
 def _verdict(told: Told, *, undated: bool, most: float | None) -> str:

@@ -7,7 +7,8 @@ item and user tables take no part: nothing in them changes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -37,9 +38,9 @@ BUCKETS = 8  # in which later lines are mixed, so that no task holds all
 FARTHEST = 7  # lines from which a value may come
 ONE_LEFT_OUT_OF = 4
 SCALE = 1.5
-EVENTS = "events"  # what the log itself says up to the cut: a value, a price, when a purchase was sent back
+EVENTS = "events"  # what the log itself says up to the cut: a value, a dwell, when a purchase was sent back
 _RESOLUTION = 1_000_000
-_AFTER, _PLACE = "__after_cut", "__place"
+_AFTER, _STILL, _PLACE, _RAW = "__after_cut", "__still_after", "__place", "__raw"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,11 +79,28 @@ def future_changes(
 
 def _sampled(raw: DataFrame, dataset: Dataset, *, cut: int, share: float) -> DataFrame:
     """Raw lines of some users, each with whether it lies after the cut."""
-    seen, path = guarded(raw, dataset.sensitive, path=dataset.events.path), dataset.events.path
-    user = text_column(seen, dataset.columns.user_id, setting="columns.user_id", path=path)
-    frame = raw.withColumns({_PLACE: user, _AFTER: _seconds(seen, dataset) > cut})
+    user, path = dataset.columns.user_id, dataset.events.path
+
+    def told(seen: DataFrame) -> dict[str, SparkColumn]:
+        place = text_column(seen, user, setting="columns.user_id", path=path)
+        return {_PLACE: place, _AFTER: _seconds(seen, dataset) > cut}
+
+    frame = _beside(raw, dataset, told)
     chosen = F.pmod(F.xxhash64(_PLACE), F.lit(_RESOLUTION)) < round(share * _RESOLUTION)
     return pin(frame.where(F.col(_PLACE).isNotNull() & F.col(_AFTER).isNotNull() & chosen).drop(_PLACE))
+
+
+def _beside(
+    lines: DataFrame, dataset: Dataset, told: Callable[[DataFrame], Mapping[str, SparkColumn]]
+) -> DataFrame:
+    """Raw lines, and what is told of them as the other steps see them: a coarse time may lie before a cut
+    that the exact one lies after."""
+    whole = lines.withColumn(_RAW, F.struct(*[F.col(f"`{name}`") for name in lines.columns]))
+    seen = guarded(whole, dataset.sensitive, path=dataset.events.path)
+    columns = told(seen)
+    return seen.select(_RAW, *[column.alias(name) for name, column in columns.items()]).select(
+        f"{_RAW}.*", *columns
+    )
 
 
 def _seconds(raw: DataFrame, dataset: Dataset) -> SparkColumn:
@@ -112,9 +130,11 @@ def _mixed(lines: DataFrame, dataset: Dataset, *, cut: int) -> DataFrame:
     later = lines.where(_AFTER).withColumn(_PLACE, place)
     moved = later.select(_PLACE, *[other(name, at) for at, name in enumerate(columns)])
     fewer = moved.where(F.pmod(F.shiftright(_PLACE, 8), F.lit(ONE_LEFT_OUT_OF)) > 0).drop(_PLACE)
-    seen = guarded(fewer, dataset.sensitive, path=dataset.events.path)
-    still_later = fewer.withColumn(_AFTER, _seconds(seen, dataset) > cut).where(_AFTER)
-    return lines.where(~F.col(_AFTER)).unionByName(still_later)
+    other_future = lines.where(~F.col(_AFTER)).unionByName(fewer.withColumn(_AFTER, F.lit(True)))
+    timed = _beside(
+        _computed_again(other_future, dataset), dataset, lambda seen: {_STILL: _seconds(seen, dataset) > cut}
+    )
+    return timed.where(~F.col(_AFTER) | F.col(_STILL)).drop(_STILL)
 
 
 def _clean(lines: DataFrame, dataset: Dataset, *, now: int, key: Key, mark: str) -> DataFrame:
@@ -127,8 +147,11 @@ def _clean(lines: DataFrame, dataset: Dataset, *, now: int, key: Key, mark: str)
 
 
 def _computed_again(lines: DataFrame, dataset: Dataset) -> DataFrame:
-    """With the columns that the data set computes from others; what a file's name tells stays."""
-    anew = {name: text for name, text in dataset.events.computed.items() if "_metadata" not in text}
+    """With the columns that the data set computes from others. What a file's name tells stays, and what is
+    made of a raw column that a computed one has taken the place of."""
+    computed = dataset.events.computed
+    gone = re.compile("|".join([r"\b_metadata\b", *(rf"\b{re.escape(name)}\b" for name in computed)]), re.I)
+    anew = {name: text for name, text in computed.items() if not gone.search(text)}
     return lines.withColumns({name: F.expr(text) for name, text in anew.items()}) if anew else lines
 
 
@@ -162,6 +185,7 @@ def _events(kept: DataFrame, cut: int) -> _Facts:
     returned = F.when(F.col(Event.RETURNED_AT) <= cut, F.col(Event.RETURNED_AT)).otherwise(0)
     item = F.ltrim(F.col(Event.ITEM_ID), F.lit(MARK))
     told = [Event.TIMESTAMP, Event.ANCHOR, Event.EVENT_TYPE, Event.VALUE, Event.QUANTITY, Event.UNIT_PRICE]
+    told += [name for name in (Event.DWELL_S, Event.QUERY) if name in kept.columns]
     row = F.xxhash64(item, returned, Event.TEXT, Event.ORDER_ID, *told)
     return _Facts(
         known.groupBy(Event.USER_KEY).agg(F.bit_xor(row).alias("rows"), F.count(F.lit(1)).alias("number")),

@@ -4,9 +4,11 @@ Half of the rows teach, the other half is judged, and the other way round. What 
 function of its numbers; a feature's values are put in cells, a cell's mean of what the past leaves over is
 learned from one half, and in the other half it orders pairs of rows that the past tells alike. The share of
 right pairs is the area under the ROC curve within those strata (0.5: the feature adds nothing; 1: it knows).
-The same with labels dealt out anew is chance.
+The same with labels dealt out anew is chance. All that orders the judged half is learned from the teaching
+one alone, so that shuffled labels are told rightly as often as wrongly, in samples of any size.
 
-Legend: N rows, P numbers of the past, K labels (the first is the true one, then shuffled ones), C cells.
+Legend: N rows, P numbers of the past, K labels (the first is the true one, then shuffled ones), C cells, H
+which half teaches.
 """
 
 from __future__ import annotations
@@ -64,36 +66,36 @@ def told_by_features(sample: Sample, *, seed: int = 0) -> dict[str, Told]:
     label_NK = np.stack([label_N, *shuffled], axis=1).astype(np.float64)
     is_first_N = rng.permutation(len(label_N)) < len(label_N) // 2
     past_NP = np.stack(list(sample.numbers.values()), axis=1)
-    whole_NK = _explained(past_NP, label_NK, is_first_N)
+    whole_HNK = _explained(past_NP, label_NK, is_first_N)
     told = {}
     for name, values in sample.undated.items():
-        told[name] = _told(_cells_of_text(values, past_NP), label_NK, whole_NK, is_first_N)
+        told[name] = _told(_cells_of_text(values, past_NP), label_NK, whole_HNK, is_first_N)
     for place, (name, values_N) in enumerate(sample.numbers.items()):
-        others_NK = _explained(np.delete(past_NP, place, axis=1), label_NK, is_first_N)
-        told[name] = _told([_number_cells(values_N)], label_NK, others_NK, is_first_N)
+        others_HNK = _explained(np.delete(past_NP, place, axis=1), label_NK, is_first_N)
+        told[name] = _told([_number_cells(values_N)], label_NK, others_HNK, is_first_N)
     return told
 
 
 def _told(
-    cells: list[np.ndarray], label_NK: np.ndarray, explained_NK: np.ndarray, is_first_N: np.ndarray
+    cells: list[np.ndarray], label_NK: np.ndarray, explained_HNK: np.ndarray, is_first_N: np.ndarray
 ) -> Told:
     """`cells`: ways to divide the rows by the feature; the teaching half chooses among them."""
-    mean_NK = np.broadcast_to(label_NK.mean(axis=0), label_NK.shape)
-    beyond_K = _area(cells, label_NK, explained_NK, is_first_N)
-    alone = _area(cells[:1], label_NK[:, :1], mean_NK[:, :1], is_first_N)[0]
+    alike_HNK = np.zeros((2, len(label_NK), 1)) + label_NK[:, 0].mean()
+    beyond_K = _area(cells, label_NK, explained_HNK, is_first_N)
+    alone = _area(cells[:1], label_NK[:, :1], alike_HNK, is_first_N)[0]
     chance_K = beyond_K[1:]
     low, high = float(chance_K.min()), float(chance_K.max())
     return Told(beyond=float(beyond_K[0]), alone=float(alone), low=low, high=high)
 
 
 def _area(
-    cells: list[np.ndarray], label_NK: np.ndarray, explained_NK: np.ndarray, is_first_N: np.ndarray
+    cells: list[np.ndarray], label_NK: np.ndarray, explained_HNK: np.ndarray, is_first_N: np.ndarray
 ) -> np.ndarray:
     """(K,): right pairs over all pairs of a stratum, both halves together; 0.5 without a pair."""
     right_K, pairs_K = np.zeros(label_NK.shape[1]), np.zeros(label_NK.shape[1])
-    left_over_NK = label_NK - explained_NK
-    for teaches_N in (is_first_N, ~is_first_N):
+    for teaches_N, explained_NK in zip(_halves(is_first_N), explained_HNK, strict=True):
         judged = np.flatnonzero(~teaches_N)
+        left_over_NK = label_NK - explained_NK
         taught = [_taught(cell_N, left_over_NK, teaches_N) for cell_N in cells]
         weight_DK = np.stack([weight_K for weight_K, _ in taught])
         chosen_K = weight_DK.argmax(axis=0)
@@ -130,17 +132,28 @@ def _pairs(label_N: np.ndarray, score_N: np.ndarray, stratum_N: np.ndarray) -> t
 
 
 def _explained(past_NP: np.ndarray, label_NK: np.ndarray, is_first_N: np.ndarray) -> np.ndarray:
-    """(N, K): each half's labels as a ridge regression on the past, fitted on the other one, expects them."""
+    """(H, N, K): labels as a ridge regression on the past of the half that teaches expects them. For its own
+    rows it is fitted on the others of it: leave-one-out by leverage, Allen (1974), Technometrics 16, PRESS.
+    """
     rank_NP = np.argsort(np.argsort(past_NP, axis=0, kind="stable"), axis=0) / len(past_NP) - 0.5
     log_NP = np.log1p(np.maximum(past_NP, 0.0))
     log_NP = (log_NP - log_NP.mean(axis=0)) / np.maximum(log_NP.std(axis=0), 1e-9)
     design = np.column_stack([np.ones(len(past_NP)), rank_NP, rank_NP**2, log_NP])
-    expected_NK = np.zeros_like(label_NK)
-    for teaches_N in (is_first_N, ~is_first_N):
+    expected_HNK = np.zeros((2, *label_NK.shape))
+    for teaches_N, expected_NK in zip(_halves(is_first_N), expected_HNK, strict=True):
         known = design[teaches_N]
         square = known.T @ known + _RIDGE * len(known) * np.eye(design.shape[1])
-        expected_NK[~teaches_N] = design[~teaches_N] @ np.linalg.solve(square, known.T @ label_NK[teaches_N])
-    return expected_NK
+        weights = np.linalg.solve(square, known.T)
+        expected_NK[:] = design @ (weights @ label_NK[teaches_N])
+        leverage = np.einsum("nd,dn->n", known, weights)[:, None]
+        without_own = (expected_NK[teaches_N] - leverage * label_NK[teaches_N]) / (1.0 - leverage)
+        expected_NK[teaches_N] = np.clip(without_own, 0.0, 1.0)
+    return expected_HNK
+
+
+def _halves(is_first_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Which rows teach, each time."""
+    return is_first_N, ~is_first_N
 
 
 def _strata(explained_N: np.ndarray) -> np.ndarray:

@@ -27,8 +27,8 @@ _OUTCOME, _AGE_DAYS = "outcome", "age_days"
 def user_sample(
     tables: FeatureTables, indexed: Indexed, user_table: DataFrame | None, dataset: Dataset, cuts: Cuts
 ) -> Sample:
-    """Profile and activity of some users; the outcome is their spend, without money their active days, over
-    the horizon nearest to the window."""
+    """Profile, activity and follows of some users; the outcome is their spend, without money their active
+    days, over the horizon nearest to the window."""
     days = _horizon_days(dataset, cuts)
     name = Column.SPEND if dataset.has_value else Column.NUM_ACTIVE_DAYS
     is_known = (F.col(Column.SPLIT) == Split.VALIDATION) & (F.col(Column.PREFIX_LENGTH) > 0)
@@ -38,6 +38,16 @@ def user_sample(
         known = known.join(keys, on=Column.USER_INDEX, how="inner")
         known = known.join(user_table, on=Column.USER_KEY, how="left")
     numbers = {numeric: F.col(KNOWN + numeric) for numeric in UserNumeric.ALL}
+    if dataset.graph is not None:
+        at_cut = tables.user_features.where(F.col(Column.VALID_FROM) == cuts.validation)
+        known = known.join(
+            at_cut.select(Column.USER_INDEX, *UserNumeric.GRAPH), on=Column.USER_INDEX, how="inner"
+        )
+        if dataset.graph.timestamp is None:  # of today, as a column of the user table is
+            of_today = {Event.PROFILE + name: F.col(name).cast("string") for name in UserNumeric.GRAPH}
+            known = known.withColumns(of_today)
+        else:
+            numbers |= {name: F.col(name) for name in UserNumeric.GRAPH}
     outcome = F.col(f"{AFTER}{name}_{days}")
     return _collected(known, prefix=Event.PROFILE, numbers=numbers, outcome=outcome, order=Column.USER_INDEX)
 

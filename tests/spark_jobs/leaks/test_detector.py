@@ -20,7 +20,7 @@ from spark_jobs.leaks.detector import find_leaks
 from spark_jobs.leaks.findings import Feature, Findings, checks_of, remedies
 from spark_jobs.leaks.future import FutureChanges
 from spark_jobs.quality import FAILED_PAGE
-from spark_jobs.settings import ItemTable, JobSettings, SourceTable, UserTable
+from spark_jobs.settings import FollowGraph, ItemTable, JobSettings, SourceTable, UserTable
 from tests.spark_jobs import shop
 
 BOUNDS = {"max_future_changes": 0, "max_feature_auc": 0.6, "max_chance_gap": 0}
@@ -150,13 +150,60 @@ def test_checks_and_remedies_of_what_was_found() -> None:
         ("max_feature_auc", pytest.approx(0.8), False),
         ("max_chance_gap", 0, True),
     ]
-    told = remedies(found, ["max_future_changes", "max_feature_auc"])
+    told = remedies(found, ["max_future_changes", "max_feature_auc"], droppable=["total", "tier", "price"])
     assert "changes users.total, events at it" in told
+    assert "or leave out what may be with features.drop: [total] (events cannot be);" in told
     assert "features.drop: [tier]" in told
     off = Findings(features=[feature("age", 0.55, "at chance", low=0.52)])
     assert [(check.value, check.passed) for check in checks_of(off, bounds)] == [
         (0.5, True),
         (pytest.approx(0.02), False),
     ]
-    assert "a fault of this check itself" in remedies(off, ["max_chance_gap"])
+    assert "a fault of this check itself" in remedies(off, ["max_chance_gap"], droppable=[])
     assert checks_of(found, Thresholds()) == []
+
+
+def test_a_remedy_names_what_can_be_dropped_only() -> None:
+    def told(*changed: str) -> str:
+        future = FutureChanges(changed=dict.fromkeys(changed, 1), compared=9)
+        droppable = ["text", "price", "country"]
+        return remedies(Findings(future=future), ["max_future_changes"], droppable=droppable)
+
+    assert told("users.country", "items.text").endswith("with features.drop: [country, text]")
+    unmendable = told("events", "users.spend", "items.popularity")
+    assert unmendable.endswith("other rows (events, users.spend, items.popularity cannot be dropped)")
+
+
+def graph_of_today(folder: Path, *, timestamp: str | None) -> JobSettings:
+    """Each purchase after the cut brings a follower, who is in the graph as exported at the end."""
+    rng = random.Random(3)
+    lines, edges = [], []
+    for user in range(240):
+        name, late = f"u{user:03}", rng.randrange(12)
+        days = [rng.uniform(0, 75) for _ in range(4)] + [rng.uniform(75.1, 89) for _ in range(late)]
+        lines += [shop.line(name, "ABCD"[user % 4], day, invoice=f"{name}-{day:.3f}") for day in days]
+        edges += [{"who": f"x{fan}", "whom": name, "since": shop.at(day)} for fan, day in enumerate(days[4:])]
+    lines += [shop.line("u000", "A", day, invoice=f"day{day}") for day in range(90, 121, 10)]
+    pq.write_table(pa.Table.from_pylist(edges), folder / "edges.parquet")
+    graph = FollowGraph(
+        source=SourceTable(path=str(folder / "edges.parquet")),
+        user_id="who",
+        other_id="whom",
+        timestamp=timestamp,
+    )
+    raw = shop.write(lines, folder / "raw.parquet")
+    bounds = {"max_feature_auc": 0.6}
+    return shop.settings(raw, folder, quality=bounds, graph=graph)
+
+
+def test_a_follow_graph_without_dates_is_asked_and_one_with_them_is_the_past(
+    spark: Any, tmp_path: Path
+) -> None:
+    remedy = "num_followers tells .*: name in graph.timestamp when each edge began, or leave `graph` out; see"
+    with pytest.raises(QualityError, match=remedy):
+        job.build(graph_of_today(tmp_path, timestamp=None), spark)
+
+    version = job.build(graph_of_today(tmp_path, timestamp="since"), spark)
+    features = json.loads((version / Table.QUALITY).read_text())["leaks"]["features"]
+    verdicts = {feature["name"]: feature["verdict"] for feature in features}
+    assert verdicts["num_followers"] == verdicts["num_following"] == "of the past itself"

@@ -6,6 +6,8 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import functions as F
 
@@ -13,7 +15,7 @@ from recsys.pseudonym import Key
 from spark_jobs.features import items as item_steps
 from spark_jobs.features import users as user_steps
 from spark_jobs.leaks.future import FutureChanges, _mixed, _sampled, future_changes
-from spark_jobs.settings import Dataset
+from spark_jobs.settings import Dataset, Sensitive
 from spark_jobs.sources import read_events
 from tests.spark_jobs import shop
 
@@ -33,9 +35,9 @@ def raw_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return shop.write(lines, tmp_path_factory.mktemp("future") / "raw.parquet")
 
 
-def changes(spark: Any, dataset: Dataset, *, share: float = 1.0) -> FutureChanges:
+def changes(spark: Any, dataset: Dataset, *, share: float = 1.0, cut: int = CUT) -> FutureChanges:
     raw = read_events(spark, dataset)
-    return future_changes(raw, dataset, cut=CUT, now=shop.seconds(130), key=KEY, share=share)
+    return future_changes(raw, dataset, cut=cut, now=shop.seconds(130), key=KEY, share=share)
 
 
 def with_column(raw_path: Path, **columns: Any) -> Dataset:
@@ -68,6 +70,71 @@ def test_sql_that_looks_at_other_rows_is_named(spark: Any, raw_path: Path) -> No
     newest = "first(text) over (partition by item order by moment desc)"
     found = changes(spark, with_column(raw_path, text=newest))
     assert "items.text" in found.changed
+
+
+NEXT = "lead({}) over (partition by user order by moment)"
+
+
+@pytest.mark.parametrize(
+    "ahead",
+    [
+        # a thousandth, since more than four hours count as four
+        {"dwell_s": f"({NEXT.format('unix_timestamp(moment)')} - unix_timestamp(moment)) / 1000"},
+        {"query": NEXT.format("invoice")},
+    ],
+    ids=["dwell_s", "query"],
+)
+def test_a_dwell_or_query_of_the_next_line_is_a_change_of_the_events(
+    spark: Any, raw_path: Path, ahead: dict[str, str]
+) -> None:
+    assert set(changes(spark, with_column(raw_path, **ahead)).changed) == {"events"}
+
+
+def test_a_dwell_and_a_query_of_the_line_itself_are_none(spark: Any, raw_path: Path) -> None:
+    assert changes(spark, with_column(raw_path, dwell_s="price", query="text")).changed == {}
+
+
+@pytest.fixture(scope="module")
+def hours_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Lines in the hours after the cut, with day and clock apart."""
+    hours = (75.1, 75.3, 75.6, 75.9, 76.4, 77.8)
+    lines = shop.regular_lines() + [
+        shop.line(user, "A", day, invoice=f"{user}-{day}") for user in ("u1", "u2", "u3") for day in hours
+    ]
+    path = tmp_path_factory.mktemp("hours") / "raw.parquet"
+    rows = [
+        {**row, "day": f"{row['moment']:%Y-%m-%d}", "clock": f"{row['moment']:%H:%M}"}
+        for row in lines
+        if row["moment"] is not None
+    ]
+    pq.write_table(pa.Table.from_pylist(rows), path)
+    return path
+
+
+def test_a_coarse_time_decides_what_lies_after_the_cut(spark: Any, hours_path: Path) -> None:
+    # lines of day 75.1 to 75.9 count as those of day 75, the cut itself
+    by_day = Sensitive(coarsen={"moment": "date_trunc('DAY', moment)"})
+    assert changes(spark, shop.dataset(hours_path, sensitive=by_day)).changed == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("stamp", "to_timestamp(concat(day, ' ', clock))"),
+        ("moment", "moment - interval 1 day"),  # takes the raw column's place
+    ],
+)
+def test_a_computed_time_is_that_of_the_mixed_parts(
+    spark: Any, hours_path: Path, name: str, text: str
+) -> None:
+    plain = shop.dataset(hours_path)
+    dataset = dataclasses.replace(
+        plain,
+        events=dataclasses.replace(plain.events, computed={name: text}),
+        columns=dataclasses.replace(plain.columns, timestamp=name),
+    )
+    for cut in (shop.seconds(75.5), shop.seconds(76.2)):
+        assert changes(spark, dataset, cut=cut).changed == {}
 
 
 def test_a_price_of_today_is_a_change_of_the_events_themselves(spark: Any, raw_path: Path) -> None:

@@ -68,6 +68,65 @@ def test_shuffled_labels_are_told_by_chance_only(told: dict[str, Told]) -> None:
         assert one.high - one.low < 0.2
 
 
+def small_shop(num_rows: int, seed: int) -> tuple[Sample, np.ndarray]:
+    """Numbers of the past that repeat each other, an honest tier by one, and a leak: (sample, tier)."""
+    rng = np.random.default_rng(seed)
+    rate_N = rng.exponential(1.0, num_rows) * 10
+    past = {
+        "num_events": np.round(rate_N * 5),
+        "num_orders": np.round(rate_N + rng.poisson(1, num_rows)),
+        "num_active_days": np.round(rate_N * 2 + rng.poisson(1, num_rows)),
+        "recency_days": rng.exponential(20, num_rows),
+        "tenure_days": rng.uniform(1, 300, num_rows),
+        "spend": rate_N * 20 * rng.lognormal(0, 0.3, num_rows),
+    }
+    tier_N = np.digitize(past["spend"], np.quantile(past["spend"], [0.25, 0.5, 0.75]))
+    after_N = rate_N * rng.exponential(1.0, num_rows)
+    undated = {
+        "tier": [f"tier {tier}" for tier in tier_N],
+        "eyes": list(rng.choice(list("bgw"), num_rows)),
+        "shoe_size": text(rng.normal(40, 3, num_rows)),
+        "bought": ["much" if spend > np.median(after_N) else "little" for spend in after_N],
+    }
+    return Sample(undated=undated, numbers=past, outcome=after_N), tier_N
+
+
+@pytest.mark.parametrize(("num_rows", "num_shops"), [(150, 60), (1000, 20)])
+def test_shuffled_labels_are_told_rightly_as_often_as_wrongly(num_rows: int, num_shops: int) -> None:
+    means = []
+    for seed in range(num_shops):
+        sample, tier_N = small_shop(num_rows, seed)
+        rng = np.random.default_rng(seed)
+        label_NK = np.stack([rng.permutation(num_rows) % 2 for _ in range(60)], axis=1).astype(float)
+        is_first_N = rng.permutation(num_rows) < num_rows // 2
+        past_NP = np.stack(list(sample.numbers.values()), axis=1)
+        expected = labels._explained(past_NP, label_NK, is_first_N)
+        means.append(labels._area([tier_N], label_NK, expected, is_first_N).mean())
+    assert np.mean(means) == pytest.approx(0.5, abs=3 * np.std(means) / np.sqrt(num_shops))
+
+
+def test_a_small_honest_sample_is_no_fault_of_the_check_and_a_leak_in_it_is_found() -> None:
+    for seed in range(100, 160):
+        told = told_by_features(small_shop(150, seed)[0])
+        assert all(one.low <= 0.5 <= one.high for one in told.values())
+        assert told["bought"].beyond > 0.9
+
+
+def test_what_the_teaching_half_expects_of_its_own_rows_is_fitted_on_the_others() -> None:
+    sample, _ = small_shop(120, 0)
+    past_NP = np.stack(list(sample.numbers.values())[:2], axis=1)
+    is_first_N = np.arange(120) % 2 == 0
+    label_NK = (np.arange(120) // 2 % 2).astype(float)[:, None]
+    changed_NK = label_NK.copy()
+    changed_NK[4] = 1 - changed_NK[4]
+    (first, second), (first_after, second_after) = (
+        labels._explained(past_NP, given, is_first_N) for given in (label_NK, changed_NK)
+    )
+    assert first[4] == pytest.approx(first_after[4])  # its own label has no part in it
+    assert first[6] != pytest.approx(first_after[6])
+    np.testing.assert_array_equal(second, second_after)  # nor in what the other half teaches
+
+
 def test_a_seed_gives_the_same_figures_again(sample: Sample, told: dict[str, Told]) -> None:
     assert told_by_features(sample) == told
     assert told_by_features(sample, seed=1) != told
