@@ -13,13 +13,13 @@ from recsys.build import catalogue_at
 from recsys.bundle import Bundle
 from recsys.data.cut_features import num_cut_features
 from recsys.data.tables import FeatureTables
-from recsys.schema import InputError, Split
+from recsys.schema import InputError, MisfitError, Split
 from recsys.vocabulary import check_continues
 from recsys.warm_start import Start
 
 
 def check_meaning(bundle: Bundle, tables: FeatureTables) -> None:
-    """Raise InputError where an index of the tables stands for something else than in training.
+    """Raise MisfitError where an index of the tables stands for something else than in training.
 
     Tables of the same data set go on from those before them: items and words come to the end.
     """
@@ -27,7 +27,7 @@ def check_meaning(bundle: Bundle, tables: FeatureTables) -> None:
     item_id_V = tables.items(Split.TEST).item_id
     for index, (old, new) in enumerate(zip_longest(bundle.item_ids, item_id_V[: len(bundle.item_ids)])):
         if old != new:
-            raise InputError(
+            raise MisfitError(
                 f"item_index {index} is {new!r} in the tables and {old!r} in the bundle: the tables were "
                 "begun anew or are older; retrain on these tables, without a warm start"
             )
@@ -35,14 +35,15 @@ def check_meaning(bundle: Bundle, tables: FeatureTables) -> None:
 
 
 def check_fit(bundle: Bundle, tables: FeatureTables) -> None:
-    """Raise InputError where the bundle cannot score these tables.
+    """Raise MisfitError where the bundle cannot score these tables, InputError where they are of another data
+    set.
 
     Words and values that came after its training are unknown to it (`nn.learned`).
     """
     check_dataset(bundle, tables)
     metadata, config = tables.metadata, bundle.model.config
     if tables.num_items > config.item_tower.capacity:
-        raise InputError(
+        raise MisfitError(
             f"the tables have {tables.num_items:,} items, the bundle's id table holds "
             f"{config.item_tower.capacity:,}; reshard it or retrain on these tables"
         )
@@ -52,13 +53,13 @@ def check_fit(bundle: Bundle, tables: FeatureTables) -> None:
         ("item_numeric", config.item_tower.num_numeric),
     ):
         if len(metadata[what]) != learned:
-            raise InputError(
+            raise MisfitError(
                 f"the tables have {len(metadata[what])} {what}, the bundle was trained with {learned}; "
                 "retrain on these tables"
             )
     num_features, learned = num_cut_features(len(tables.activity_names)), len(bundle.scaler["mean"])
     if num_features != learned:
-        raise InputError(
+        raise MisfitError(
             f"the tables tell {num_features} numbers of a user at a cut, the bundle was trained with"
             f" {learned}: a follow graph has come or gone; retrain on these tables"
         )

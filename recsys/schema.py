@@ -15,6 +15,10 @@ class InputError(ValueError):
     """Something handed in does not fit; the message is one line that names it and the remedy."""
 
 
+class MisfitError(InputError):
+    """A bundle cannot read feature tables: they have other features or indices than those it learned from."""
+
+
 class EventType:
     """Names of the built-in event types. A data set's YAML may add others; indices live in metadata.json."""
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from recsys.data.tables import FeatureTables
-from recsys.schema import InputError, Split, Table
+from recsys.schema import InputError, MisfitError, Split, Table
 
 Identity = dict[str, dict[str, Any]]
 ITEMS = "items"
@@ -29,13 +29,13 @@ def item_identity(item_ids: Sequence[str]) -> Identity:
 
 
 def check_continues(known: Identity, tables: FeatureTables) -> None:
-    """Raise InputError where an index of the tables no longer stands for what it stood for in `known`."""
+    """Raise MisfitError where an index of the tables no longer stands for what it stood for in `known`."""
     found = _vocabularies(tables)
     if ITEMS in known:
         found[ITEMS] = tables.items(Split.TEST).item_id[1:].tolist()
     for name, before in known.items():
         if identity(found.get(name, [])[: before["size"]]) != before:
-            raise InputError(
+            raise MisfitError(
                 f"{name} of the tables ({tables.dir}) do not go on from those the model was trained with: "
                 "an index would stand for something else; retrain on these tables, without a warm start"
             )

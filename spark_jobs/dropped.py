@@ -65,6 +65,15 @@ def droppable(dataset: Dataset) -> list[str]:
     return list(dict.fromkeys(names))
 
 
+def left_out_otherwise(dataset: Dataset) -> dict[str, str]:
+    """Features that are dropped by leaving out the setting that tells them, with its name."""
+    told = {} if dataset.graph is None else dict.fromkeys(("graph", *UserNumeric.GRAPH), "graph")
+    for name in (Column.DWELL_S, Column.QUERY):
+        if getattr(dataset.columns, name) is not None:
+            told[name] = f"columns.{name}"
+    return told
+
+
 def prior_without(prior: PriorFit, dropped: Collection[str]) -> PriorFit:
     """What the last version had fitted, without the words of a dropped feature; the others move up."""
 
@@ -80,6 +89,18 @@ def prior_without(prior: PriorFit, dropped: Collection[str]) -> PriorFit:
 def _check_known(dataset: Dataset, dropped: Collection[str]) -> None:
     known = droppable(dataset)
     unknown = sorted(set(dropped) - set(known))
+    elsewhere = left_out_otherwise(dataset)
+    for name in unknown:
+        if name in elsewhere:
+            raise InputError(
+                f"features.drop: {name} is not dropped here; leave {elsewhere[name]} out of data set"
+                f" {dataset.name}"
+            )
+    if Column.TEXT in dropped and dataset.columns.query is not None:
+        raise InputError(
+            "features.drop: without text no word of a search is known, since these are of the items' texts;"
+            " leave columns.query out as well"
+        )
     numeric = [name for name in unknown if name in UserNumeric.ALL]
     if numeric:
         raise InputError(

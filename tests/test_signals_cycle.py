@@ -14,8 +14,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from recsys.bundle import load_bundle
-from recsys.data.cut_features import NUM_CUT_FEATURES
+from recsys.bundle_fit import catalogue_for
+from recsys.data.cut_features import NUM_CUT_FEATURES, CutScaler
+from recsys.data.cut_tables import CutTable
+from recsys.data.flat import FlatHistories
 from recsys.data.tables import FeatureTables
+from recsys.evaluation.permuting import EVENT, Feature, inputs_of, permuted
+from recsys.evaluation.scoring import score_users
 from recsys.schema import PAD, Column, Impression, Recommendation, Table
 from tests import tiny
 
@@ -144,6 +149,48 @@ def test_only_items_are_recommended(place: Path) -> None:
         assert pc.min(table[Impression.ITEM_INDEX]).as_py() > PAD
         assert table[Impression.ITEM_ID].null_count == 0
     assert np.isfinite(answers[Recommendation.SCORE].to_numpy()).all()
+
+
+def test_importance_ranks_all_that_was_told(place: Path) -> None:
+    named = ("--config-dir", "conf", "dataset=telling", "bundle=told", "output_dir=ranked", "split=test")
+    tiny.run("-m", "recsys", "importance", *named, "importance.num_permutations=1", cwd=place)
+    found = json.loads((place / "ranked" / "importance.json").read_text())
+    rows = {row["name"]: row for row in found["features"]}
+    assert {"num_following", "num_followers", "dwell_s", "query"} <= rows.keys()
+    assert not {"num_following", "num_followers", "dwell_s", "query"} & set(found["candidates_for_drop"])
+    assert rows["num_followers"]["gini"]["value"] != 0
+
+
+def test_a_model_reads_events_dealt_out_anew(place: Path) -> None:
+    """It tells the same of the events that `inputs_of` keeps, and other money of other dwell and words."""
+    bundle = load_bundle(place / "models" / "telling" / "told")
+    tables = FeatureTables(tables_dir=version(place), cache_dir=place / "cache")
+    catalogue, table = catalogue_for(bundle, tables, "test"), tables.at_cut(split="test")
+
+    def spend_UH(table: CutTable, histories: FlatHistories | None) -> np.ndarray:
+        scaler = CutScaler(**bundle.scaler)
+        chunks = score_users(
+            model=bundle.model,
+            catalogue=catalogue,
+            tables=tables,
+            table=table,
+            scaler=scaler,
+            histories=histories,
+        )
+        told_UH = np.empty((len(table.user_index), 2))
+        for chunk in chunks:
+            assert chunk.spend_BH is not None
+            told_UH[chunk.rows] = chunk.spend_BH
+        return told_UH
+
+    inputs = inputs_of(table, catalogue, tables.histories, max_length=bundle.model.config.max_length)
+    own_UH = spend_UH(inputs.table, inputs.histories)
+    np.testing.assert_array_equal(own_UH, spend_UH(inputs.table, inputs.histories))
+    np.testing.assert_allclose(own_UH, spend_UH(table, None), rtol=1e-6)
+    for name in ("dwell_s", "query"):
+        feature = Feature(name=name, kind=EVENT, column=None)
+        dealt = permuted(feature, inputs, np.random.default_rng(0))
+        assert (spend_UH(dealt.table, dealt.histories) != own_UH).mean() > 0.5
 
 
 def test_it_is_evaluated_beside_baselines_that_know_the_same(place: Path) -> None:

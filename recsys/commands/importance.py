@@ -50,5 +50,8 @@ def main(cfg: Any) -> None:
         building.write_text(json.dumps(found, indent=1))
     for line in importance_lines(found):
         print(line)
-    told = {name: found[name] for name in ("dataset", "scored_at", "only_noise", "candidates_for_drop")}
+    told = {
+        name: found[name]
+        for name in ("dataset", "scored_at", "not_measured", "only_noise", "candidates_for_drop")
+    }
     print(json.dumps(told | {"written": str(output / "importance.json")}), flush=True)

@@ -22,7 +22,7 @@ from recsys.promotion import (
     rollback,
     switch_champion,
 )
-from recsys.schema import InputError, Split, Table
+from recsys.schema import InputError, MisfitError, Split, Table
 from recsys.settings import read_own, read_settings
 
 REFUSED = 3  # exit code of a verdict; 1 is that of an uncaught exception, 2 that of a user's error
@@ -36,19 +36,22 @@ class Evaluator(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class PromoteSettings:
-    """`models_dir` and `tables_dir` are those of the one data set."""
+    """`models_dir` and `tables_dir` are those of the one data set; `replace_unreadable`: a champion that
+    cannot read the tables may be replaced without a comparison."""
 
     challenger: str
     models_dir: Path
     tables_dir: Path
     rules: PromotionRules
+    replace_unreadable: bool = False
 
 
 def promote(settings: PromoteSettings, evaluate: Evaluator) -> Verdict:
     """Judge, write the verdict down, and switch the champion if it holds.
 
     A challenger that learned less of the present than the champion is refused unseen: its cut lies earlier.
-    Raises InputError where the challenger is no bundle of this data set or is the champion already.
+    Raises InputError where the challenger is no bundle of this data set or is the champion already, and where
+    the champion cannot read the tables unless it may be replaced all the same.
     """
     challenger_dir = _bundle_dir(settings.models_dir, settings.challenger)
     champion_dir = champion_path(settings.models_dir)
@@ -66,11 +69,14 @@ def promote(settings: PromoteSettings, evaluate: Evaluator) -> Verdict:
         return Verdict(False, (stale,))
     tables_dir = settings.tables_dir.resolve()  # `latest` may move on between the two evaluations
     cut = _test_cut(tables_dir)
-    champion = None
+    champion = unreadable = None
     if champion_dir is not None:
-        champion = evaluate(bundle_dir=champion_dir, tables_dir=tables_dir, cut=cut)
+        try:
+            champion = evaluate(bundle_dir=champion_dir, tables_dir=tables_dir, cut=cut)
+        except MisfitError as misfit:
+            unreadable = _unreadable(champion_dir, misfit, settings.replace_unreadable)
     challenger = evaluate(bundle_dir=challenger_dir, tables_dir=tables_dir, cut=cut)
-    verdict = judge(challenger=challenger, champion=champion, rules=settings.rules)
+    verdict = judge(challenger=challenger, champion=champion, rules=settings.rules, unreadable=unreadable)
     if champion_path(settings.models_dir) != champion_dir:
         raise InputError("another champion was promoted in the meantime; run again to be judged against it")
     if verdict.promote:
@@ -80,6 +86,7 @@ def promote(settings: PromoteSettings, evaluate: Evaluator) -> Verdict:
         challenger=challenger_dir.name,
         champion=champion_dir.name if champion_dir else None,
         verdict="promoted" if verdict.promote else "refused",
+        compared=champion is not None,
         reasons=list(verdict.reasons),
         table_version=challenger.table_version,
         split_hash=challenger.split_hash,
@@ -121,6 +128,17 @@ def _stale(challenger_dir: Path, champion_dir: Path) -> str | None:
     return f"it learned up to {days[0]}, the champion up to {days[1]}: train it with a later cut"
 
 
+def _unreadable(champion_dir: Path, misfit: MisfitError, replace: bool) -> str:
+    """What the verdict says of it; InputError where it may not be replaced."""
+    what = f"the champion {champion_dir.name} cannot read these tables"
+    if not replace:
+        raise InputError(
+            f"{what}, so that no challenger can be compared with it ({misfit}); set replace_unreadable=true"
+            " to judge the challenger by the limits of a first champion"
+        ) from misfit
+    return f"{what}: judged without a comparison (replace_unreadable)"
+
+
 def _learned_until(bundle_dir: Path) -> int:
     """Timestamp of the cut that a bundle's training ended at."""
     try:
@@ -145,6 +163,7 @@ class _Typed:
 
     challenger: str | None = None
     rollback: bool
+    replace_unreadable: bool
     models_dir: str
     features_dir: str
 
@@ -170,6 +189,7 @@ def main(cfg: Any) -> None:
         models_dir=models_dir,
         tables_dir=Path(typed.features_dir) / cfg.dataset.name / Table.LATEST,
         rules=rules,
+        replace_unreadable=typed.replace_unreadable,
     )
     verdict = promote(settings, per_user)
     print(f"{'promoted' if verdict.promote else 'refused'}: {typed.challenger}")

@@ -36,11 +36,18 @@ def write_words(
 def words_at(event_BL: np.ndarray, real_BL: np.ndarray, *, start: np.ndarray, word: np.ndarray) -> QueryWords:
     """The words of these events, where they are real."""
     place = np.flatnonzero(real_BL)
-    event = event_BL.ravel()[place]
-    first = np.asarray(start[event])
-    counts = np.asarray(start[event + 1]) - first
-    found = np.asarray(word[_spread(first, counts)]).astype(np.int64)
-    return QueryWords(torch.from_numpy(np.repeat(place, counts)), torch.from_numpy(found))
+    own_start, found = words_of_events(event_BL.ravel()[place], start=start, word=word)
+    places = np.repeat(place, np.diff(own_start))
+    return QueryWords(torch.from_numpy(places), torch.from_numpy(found.astype(np.int64)))
+
+
+def words_of_events(
+    event_E: np.ndarray, *, start: np.ndarray, word: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """`start` (E + 1,) and `word` of these events alone, in their order."""
+    first = np.asarray(start[event_E])
+    counts = np.asarray(start[event_E + 1]) - first
+    return np.r_[0, np.cumsum(counts)], np.asarray(word[_spread(first, counts)])
 
 
 def _spread(first: np.ndarray, counts: np.ndarray) -> np.ndarray:

@@ -233,7 +233,7 @@ def per_user(*, bundle_dir: Path, tables_dir: Path, cut: int, split: str = "test
     try:
         evaluation = evaluate_bundle(bundle=bundle, tables=tables, split=split, compares=False)
     except InputError as error:  # of two bundles, which
-        raise InputError(f"{bundle_dir.name}: {error}") from error
+        raise type(error)(f"{bundle_dir.name}: {error}") from error
     table = evaluation.table
     ndcg10_U = np.full(len(table.user_index), np.nan)
     ndcg10_U[evaluation.ranked.views[0].rows] = evaluation.ndcg10["all"]

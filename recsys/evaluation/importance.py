@@ -1,27 +1,27 @@
 """How much a model rests on each feature: one at a time is dealt out anew, and what is lost counts.
 
 Permutation importance (Breiman 2001, section 10) of a trained model: a user feature goes to other users, an
-item feature to other items, so that its values and how often each occurs stay and only their owners change.
-The model is not trained again: a feature that repeats another one can look weaker here than it is.
+item feature to other items, what an event tells to other events, so that its values and how often each
+occurs stay and only their owners change (`permuting`). The model is not trained again: a feature that
+repeats another one can look weaker here than it is.
 
-Legend: U users, H horizons, V items, P permutations.
+Legend: U users, P permutations.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import torch
 
-from recsys.batch import Catalogue
 from recsys.bundle import Bundle
 from recsys.bundle_fit import catalogue_for, check_fit, check_unseen
 from recsys.data.cut_features import CutScaler
 from recsys.data.cut_tables import CutTable
 from recsys.data.tables import FeatureTables
+from recsys.evaluation.permuting import ACTIVITY, Feature, Inputs, features_of, inputs_of, permuted
 from recsys.evaluation.quick import chunk_ndcg
 from recsys.evaluation.scoring import score_users
 from recsys.evaluation.value import watched_horizon
@@ -29,14 +29,11 @@ from recsys.evaluation.views import ranking_views, seen_and_targets
 from recsys.metrics.interval import bootstrap, mean_interval
 from recsys.metrics.statistic import Statistic
 from recsys.metrics.value import normalised_gini
-from recsys.schema import UserNumeric
+from recsys.schema import Column, InputError
 from recsys.settings import check_range
 
 NDCG, GINI = "ndcg@10", "gini"
-PROFILE, ACTIVITY = "profile", "activity"  # kinds of a feature: columns of CutTable
-FIELD, NUMBER, WORDS = "field", "number", "words"  # and of the catalogue
-_OF_ITEMS = {FIELD: "categorical_VF", NUMBER: "numeric_VN", WORDS: "tokens_VT"}
-TOKENS = "tokens"  # all words of a text and the item table's tokens go together
+MEASURES = {NDCG: NDCG, GINI: "gini of spend"}  # as they are told
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,20 +49,6 @@ class ImportanceConfig:
             check_range(f"importance.{name}", getattr(self, name), least=1)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Feature:
-    """A column of its kind; `column` None: all of them together."""
-
-    name: str
-    kind: str
-    column: int | None
-
-    @property
-    def can_be_dropped(self) -> bool:
-        """Whether `features.drop` takes the name; words go as `text` or by the name of their tokens."""
-        return self.kind not in (ACTIVITY, WORDS)
-
-
 @dataclass(frozen=True)
 class Judged:
     """What the model did for each user of a cut table.
@@ -77,66 +60,45 @@ class Judged:
     spend_U: np.ndarray | None = None
 
 
-Judge = Callable[[CutTable, Catalogue], Judged]
-
-
-def features_of(metadata: Mapping[str, Any], *, has_value_heads: bool) -> list[Feature]:
-    """By their names in the metadata."""
-    found = [
-        *_named(PROFILE, [field["name"] for field in metadata["profile_fields"]]),
-        *_named(FIELD, [field["name"] for field in metadata["item_fields"]]),
-        *_named(NUMBER, metadata["item_numeric"]),
-    ]
-    if metadata["num_tokens"]:
-        found.append(Feature(name=TOKENS, kind=WORDS, column=None))
-    return found + (_named(ACTIVITY, UserNumeric.ALL) if has_value_heads else [])
-
-
-def permuted(
-    feature: Feature, table: CutTable, catalogue: Catalogue, rng: np.random.Generator
-) -> tuple[CutTable, Catalogue]:
-    """Both, with the feature dealt out anew among users with a history, or among items (not to padding)."""
-    column = slice(None) if feature.column is None else slice(feature.column, feature.column + 1)
-    if feature.kind in (PROFILE, ACTIVITY):
-        owners = np.flatnonzero(table.prefix_length > 0)
-        values = np.array(getattr(table, feature.kind))
-        values[owners, column] = values[rng.permutation(owners), column]
-        return replace(table, **{feature.kind: values}), catalogue  # type: ignore[arg-type]
-    owners = np.flatnonzero(catalogue.item_V.numpy() > 0)
-    name = _OF_ITEMS[feature.kind]
-    dealt = getattr(catalogue, name).clone()
-    dealt[torch.from_numpy(owners), column] = dealt[torch.from_numpy(rng.permutation(owners)), column]
-    return table, catalogue._replace(**{name: dealt})
+Judge = Callable[[Inputs], Judged]
 
 
 def importances(
     judge: Judge,
     features: Sequence[Feature],
     *,
-    table: CutTable,
-    catalogue: Catalogue,
+    inputs: Inputs,
     spend_U: np.ndarray | None,
     config: ImportanceConfig,
 ) -> dict[str, Any]:
-    """What the model loses by each feature, the greatest loss first.
+    """What the model loses by each feature, the greatest loss first; `not_measured`: figures without users
+    that tell them, and why. InputError where that is every figure.
 
     `spend_U`: actual money of each user, nan where it was not watched; None: value is not judged.
     """
-    base = judge(table, catalogue)
+    base = judge(inputs)
+    whole = {NDCG: _finite_mean(base.ndcg_U), GINI: _gini(base, spend_U)}
+    not_measured = _not_measured(whole, spend_U)
+    if len(not_measured) == len(whole):
+        why = "; ".join(f"{MEASURES[name]}: {reason}" for name, reason in not_measured.items())
+        raise InputError(
+            f"no importance can be measured at this cut ({why}); take another split, more users"
+            " (importance.num_users) or newer tables"
+        )
     rows = []
     for number, feature in enumerate(features):
         rngs = [np.random.default_rng((config.seed, number, p)) for p in range(config.num_permutations)]
-        without = [judge(*permuted(feature, table, catalogue, rng)) for rng in rngs]
+        without = [judge(permuted(feature, inputs, rng)) for rng in rngs]
         rows.append(_row(feature, base, without, spend_U))
-    whole = {NDCG: _finite_mean(base.ndcg_U), GINI: _gini(base, spend_U)}
     rows.sort(key=lambda row: _share_lost(row, whole), reverse=True)
     noise = [row["name"] for row in rows if row["only_noise"]]
     return {
         "whole": whole,
+        "not_measured": not_measured,
         "features": rows,
         "only_noise": noise,
         "candidates_for_drop": [row["name"] for row in rows if row["only_noise"] and row["can_be_dropped"]],
-        "num_users": len(table.user_index),
+        "num_users": len(inputs.table.user_index),
     }
 
 
@@ -154,9 +116,17 @@ def bundle_importances(
         spend_U = np.where(table.prefix_length > 0, table.spend[:, horizon], np.nan)
     found = importances(
         _judge_of(bundle, tables, table, split, horizon if spend_U is not None else None),
-        features_of(tables.metadata, has_value_heads=spend_U is not None),
-        table=table,
-        catalogue=catalogue_for(bundle, tables, split),
+        features_of(
+            tables.metadata,
+            activity_names=() if spend_U is None else tables.activity_names,
+            event_columns=_event_columns(bundle, tables),
+        ),
+        inputs=inputs_of(
+            table,
+            catalogue_for(bundle, tables, split),
+            tables.histories,
+            max_length=bundle.model.config.max_length,
+        ),
         spend_U=spend_U,
         config=config,
     )
@@ -167,10 +137,14 @@ def bundle_importances(
 
 def importance_lines(found: Mapping[str, Any]) -> list[str]:
     """The ranking for a terminal, and what to do about it."""
-    lines = [f"{'feature':<18} {'of':<9} {'lost ' + NDCG:<27} lost gini of spend"]
+    lines = [f"{'feature':<18} {'of':<9} {'lost ' + MEASURES[NDCG]:<27} lost {MEASURES[GINI]}"]
     for row in found["features"]:
         told = [_interval_text(row[measure]) for measure in (NDCG, GINI)]
         lines.append(f"{row['name']:<18} {row['kind']:<9} {told[0]:<27} {told[1]}".rstrip())
+    lines += [f"not measured: {MEASURES[name]} ({why})" for name, why in found["not_measured"].items()]
+    not_judged = [row["name"] for row in found["features"] if row["only_noise"] is None]
+    if not_judged:
+        lines.append(f"neither useful nor noise, not judged: {', '.join(not_judged)}")
     if found["only_noise"]:
         lines.append(f"adds only noise here: {', '.join(found['only_noise'])}")
     if found["candidates_for_drop"]:
@@ -189,14 +163,15 @@ def _judge_of(
     views = ranking_views(tables, table, items, known=items.in_training)[:1]
     scaler = CutScaler(**bundle.scaler)
 
-    def judge(table: CutTable, catalogue: Catalogue) -> Judged:
+    def judge(inputs: Inputs) -> Judged:
         ndcg_U = np.full(len(table.user_index), np.nan)
         spend_U = None if horizon is None else np.full(len(table.user_index), np.nan)
         for chunk in score_users(
             model=bundle.model,
-            catalogue=catalogue,
+            catalogue=inputs.catalogue,
             tables=tables,
-            table=table,
+            table=inputs.table,
+            histories=inputs.histories,
             scaler=scaler,
             calibration=bundle.calibration,
         ):
@@ -208,14 +183,11 @@ def _judge_of(
     return judge
 
 
-def _named(kind: str, names: Sequence[str]) -> list[Feature]:
-    return [Feature(name=name, kind=kind, column=column) for column, name in enumerate(names)]
-
-
 def _row(
     feature: Feature, base: Judged, without: Sequence[Judged], spend_U: np.ndarray | None
 ) -> dict[str, Any]:
-    """Losses with intervals over users; only noise where no interval lies above 0."""
+    """Losses with intervals over users; only noise where none of them lies above 0, None where none says
+    anything of the feature: activity is read by the value heads alone."""
     lost_U = base.ndcg_U - np.mean([judged.ndcg_U for judged in without], axis=0)
     lost = {NDCG: mean_interval(lost_U).as_dict(), GINI: None}
     if spend_U is not None and base.spend_U is not None:
@@ -223,9 +195,30 @@ def _row(
         others = [judged.spend_U[known_U] for judged in without if judged.spend_U is not None]
         interval = bootstrap(_GINI_LOST, spend_U[known_U], base.spend_U[known_U], *others)
         lost[GINI] = interval.as_dict()
-    above = [one["low"] is not None and one["low"] > 0 for one in lost.values() if one is not None]
+    counted = [GINI] if feature.kind == ACTIVITY else [NDCG, GINI]
+    lows = [one["low"] for one in (lost[measure] for measure in counted) if one is not None]
+    above = [low > 0 for low in lows if low is not None]
     about = {"name": feature.name, "kind": feature.kind, "can_be_dropped": feature.can_be_dropped}
-    return {**about, **lost, "only_noise": not any(above)}
+    return {**about, **lost, "only_noise": not any(above) if above else None}
+
+
+def _event_columns(bundle: Bundle, tables: FeatureTables) -> list[str]:
+    """What the model reads of events beside the item, the type, the time and the money."""
+    config, flat = bundle.model.config, tables.histories
+    told = {
+        Column.DWELL_S: config.has_dwell and flat.dwell_s is not None,
+        Column.QUERY: config.has_queries and flat.word_start is not None,
+    }
+    return [name for name, is_told in told.items() if is_told]
+
+
+def _not_measured(whole: Mapping[str, float | None], spend_U: np.ndarray | None) -> dict[str, str]:
+    """Why, by figure."""
+    no_gini = "nobody was watched, or all who were spent the same"
+    if spend_U is None:
+        no_gini = "no money, no model of it or no horizon watched to its end"
+    why = {NDCG: "no user has a target", GINI: no_gini}
+    return {name: why[name] for name, value in whole.items() if value is None}
 
 
 @Statistic
@@ -258,7 +251,8 @@ def _share_lost(row: Mapping[str, Any], whole: Mapping[str, float | None]) -> fl
 
 
 def _interval_text(lost: Mapping[str, float | None] | None) -> str:
-    if lost is None or lost["value"] is None:
+    told = [] if lost is None else [f"{end:+.4f}" for end in lost.values() if end is not None]
+    if len(told) < 3:
         return "-"
-    low, high = lost["low"] or 0.0, lost["high"] or 0.0
-    return f"{lost['value']:+.4f} [{low:+.4f}, {high:+.4f}]"
+    value, low, high = told
+    return f"{value} [{low}, {high}]"

@@ -16,6 +16,7 @@ from recsys.batch import Catalogue
 from recsys.data.collate import predict_batch
 from recsys.data.cut_features import CutScaler
 from recsys.data.cut_tables import CutTable
+from recsys.data.flat import FlatHistories
 from recsys.data.tables import FeatureTables
 from recsys.nn.user_model import LinearScores, UserModel
 from recsys.valuation.calibration import ValueCalibration, no_calibration
@@ -51,6 +52,7 @@ def score_users(
     table: CutTable,
     scaler: CutScaler,
     calibration: ValueCalibration | None = None,
+    histories: FlatHistories | None = None,
     num_draws: int = 0,
     linear: bool = False,
     chunk: int = 128,
@@ -62,30 +64,30 @@ def score_users(
 
     With several ranks this is the share of one. All make as many steps, as sharded tables and ZeRO-3 need:
     the last row may come on more than one. Without a calibration the value heads are taken at their word.
-    `linear`: no item scores but their parts, for models that have them.
+    `histories`: in place of those of the tables. `linear`: no item scores but their parts, for models that
+    have them.
     """
     was_training = model.training
     model.eval()
     device = next(model.parameters()).device
     catalogue = Catalogue(*(column.to(device) for column in catalogue))
     items = model.item_states(catalogue)
+    flat = tables.histories if histories is None else histories
     order = np.argsort(table.prefix_length, kind="stable")
     order = np.r_[order, np.repeat(order[-1:], -len(order) % world)][rank::world]
     starts = range(0, len(order), chunk)
     for start in tqdm(starts, desc=progress, disable=progress is None, leave=False):
         rows = order[start : start + chunk]
-        batch = predict_batch(
-            tables.histories, table, rows, scaler=scaler, max_length=model.config.max_length
-        )
-        histories = batch.histories.to(device)
-        states = model(histories, catalogue, items)
-        index_B, length_B = torch.arange(len(rows), device=device), histories.length_B
+        batch = predict_batch(flat, table, rows, scaler=scaler, max_length=model.config.max_length)
+        own = batch.histories.to(device)
+        states = model(own, catalogue, items)
+        index_B, length_B = torch.arange(len(rows), device=device), own.length_B
         parts, score_BV = None, torch.zeros(0, 0)
         if linear:
-            parts = model.linear_scores(states, histories, catalogue, index_B, length_B)
+            parts = model.linear_scores(states, own, catalogue, index_B, length_B)
             vector_BS = parts.user_QS
         else:
-            scores = model.item_scores(states, histories, catalogue, index_B, length_B)
+            scores = model.item_scores(states, own, catalogue, index_B, length_B)
             score_BV, vector_BS = model.item_logits(scores), model.user_vectors(states, scores.own)
         spend = returns = conversion = draws = None
         if model.value_heads is not None:

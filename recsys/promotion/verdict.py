@@ -14,7 +14,7 @@ from recsys.metrics.interval import bootstrap, paired_difference, paired_statist
 from recsys.metrics.value import normalised_gini, total_bias
 from recsys.settings import check_range
 
-_FIRST = (True, "there is no champion yet: judged without a comparison")
+_FIRST = "there is no champion yet: judged without a comparison"
 _NO_VALUE = (True, "value: none in this data set, not judged")
 
 
@@ -71,17 +71,20 @@ class Verdict:
     reasons: tuple[str, ...]
 
 
-def judge(*, challenger: PerUser, champion: PerUser | None, rules: PromotionRules) -> Verdict:
+def judge(
+    *, challenger: PerUser, champion: PerUser | None, rules: PromotionRules, unreadable: str | None = None
+) -> Verdict:
     """Non-inferiority of the challenger, by paired bootstrap over users (see conf/promote.yaml).
 
     `champion` None: the first one is held to the limits that need no comparison: its figures are finite, the
-    users are enough, its bias is within the rule.
+    users are enough, its bias is within the rule. `unreadable`: that there is a champion, but
+    none to compare with.
     """
     broken = _broken_figures(challenger)
     if broken:
         return Verdict(False, (broken,))
     if champion is None:
-        return _verdict([_FIRST, *_judge_first(challenger, rules)])
+        return _verdict([(True, unreadable or _FIRST), *_judge_first(challenger, rules)])
     mismatch = _mismatch(challenger, champion)
     if mismatch:
         return Verdict(False, (f"cannot be compared: {mismatch}",))

@@ -72,14 +72,28 @@ def index_events(
     types = F.create_map(*[F.lit(x) for pair in event_types.items() for x in pair])
     # By the key that the join with users went by: rows that lie together already are not sent round again.
     in_order = Window.partitionBy(Column.USER_KEY).orderBy(*stable_key(ties))
+    of_users = kept.join(users.select(Column.USER_KEY, Column.USER_INDEX), on=Column.USER_KEY, how="inner")
     events = (
-        kept.join(users.select(Column.USER_KEY, Column.USER_INDEX), on=Column.USER_KEY, how="inner")
-        .join(items.select(Column.ITEM_ID, Column.ITEM_INDEX), on=Column.ITEM_ID, how="left")
-        .withColumn(Column.ITEM_INDEX, F.coalesce(Column.ITEM_INDEX, F.lit(PAD)))
+        with_item_index(of_users, items)
         .withColumn(Event.TYPE_INDEX, F.element_at(types, F.col(Event.EVENT_TYPE)))
         .withColumn(Event.POSITION, F.row_number().over(in_order))
     )
     return Indexed(events=pin(events), users=users, items=items, ties=ties, last_timestamp=last_timestamp)
+
+
+def with_item_index(events: DataFrame, items: DataFrame) -> DataFrame:
+    """Adds `item_index`, PAD where an event has no item.
+
+    Events without one go by their user, so that a shuffle does not send all of them to one task; rows that
+    the join leaves in place stay with their user, as they would not after a union.
+    """
+    has_item = F.col(Column.ITEM_ID).isNotNull()
+    known = items.select(F.col(Column.ITEM_ID).alias("known_item_id"), Column.ITEM_INDEX)
+    sent_by = F.coalesce(Column.ITEM_ID, Column.USER_KEY)
+    joined = events.join(known, on=has_item & (sent_by == F.col("known_item_id")), how="left")
+    return joined.drop("known_item_id").withColumn(
+        Column.ITEM_INDEX, F.coalesce(Column.ITEM_INDEX, F.lit(PAD))
+    )
 
 
 def first_sight(events: DataFrame, id_column: str, lines: DataFrame | None = None) -> DataFrame:

@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 
 from recsys.commands.promote import PromoteSettings, main, promote
 from recsys.promotion import PromotionRules
-from recsys.schema import InputError
+from recsys.schema import InputError, MisfitError
 
 CUT = 1_315_612_800
 CONF = Path(__file__).parents[2] / "conf"
@@ -63,12 +63,13 @@ def learned_until(place: Path, name: str, cut: int) -> None:
     (place / "models" / "toy" / name / "bundle.json").write_text(json.dumps(content))
 
 
-def settings(place: Path, challenger: str) -> PromoteSettings:
+def settings(place: Path, challenger: str, *, replace_unreadable: bool = False) -> PromoteSettings:
     return PromoteSettings(
         challenger=challenger,
         models_dir=place / "models" / "toy",
         tables_dir=place / "features" / "toy" / "latest",
         rules=PromotionRules(**OmegaConf.load(CONF / "promote.yaml").rules),
+        replace_unreadable=replace_unreadable,
     )
 
 
@@ -99,6 +100,7 @@ def test_the_first_then_a_better_one_then_a_worse_one(place: Path) -> None:
     ]
     last = record(place)[-1]
     assert last["cut"] == CUT
+    assert [line["compared"] for line in record(place)] == [False, True, True]
     assert last["table_version"] == "tables-1"
     assert last["reasons"] == list(verdict.reasons)
     assert str(last["time"]).endswith("+00:00")
@@ -121,6 +123,48 @@ def test_a_challenger_that_learned_up_to_an_earlier_day_is_refused_unseen(place:
     (place / "models" / "toy" / "better" / "bundle.json").write_text("{}")
     with pytest.raises(InputError, match="does not say which cut"):
         promote(settings(place, "better"), by_name)
+
+
+def unreadable_old(*, bundle_dir: Path, tables_dir: Path, cut: int) -> Figures:
+    if bundle_dir.name == "old":
+        raise MisfitError("old: the tables have 1 profile_fields, the bundle was trained with 2")
+    return by_name(bundle_dir=bundle_dir, tables_dir=tables_dir, cut=cut)
+
+
+def test_a_champion_that_cannot_read_the_tables_is_named_with_the_way_past_it(place: Path) -> None:
+    promote(settings(place, "old"), by_name)
+    with pytest.raises(InputError, match=r"the champion old cannot .*1 profile_fields.*replace_unreadable=t"):
+        promote(settings(place, "better"), unreadable_old)
+    assert (champion(place), len(record(place))) == ("old", 1)
+    verdict = promote(settings(place, "better", replace_unreadable=True), unreadable_old)
+    assert verdict.promote
+    told = "the champion old cannot read these tables: judged without a comparison (replace_unreadable)"
+    assert verdict.reasons[0] == told
+    last = record(place)[-1]
+    assert (last["champion"], last["compared"], last["verdict"]) == ("old", False, "promoted")
+    assert told in last["reasons"]  # type: ignore[operator]
+    assert champion(place) == "better"
+
+
+def test_replacing_the_unreadable_is_no_way_past_a_comparison_or_the_limits(place: Path) -> None:
+    promote(settings(place, "old"), by_name)
+    assert not promote(settings(place, "worse", replace_unreadable=True), by_name).promote
+    assert record(place)[-1]["compared"] is True
+
+    def few(*, bundle_dir: Path, tables_dir: Path, cut: int) -> Figures:
+        unreadable_old(bundle_dir=bundle_dir, tables_dir=tables_dir, cut=cut)
+        return Figures(ndcg10_U=np.full(50, 0.9), cut=cut)
+
+    verdict = promote(settings(place, "better", replace_unreadable=True), few)
+    assert not verdict.promote
+    assert "fewer than min_users" in verdict.reasons[0]
+    with pytest.raises(MisfitError):  # of the challenger: it is none that can be replaced
+        promote(settings(place, "better", replace_unreadable=True), never_fits)
+    assert champion(place) == "old"
+
+
+def never_fits(*, bundle_dir: Path, **_: object) -> Figures:
+    raise MisfitError(bundle_dir.name)
 
 
 def test_what_was_not_switched_is_not_recorded(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

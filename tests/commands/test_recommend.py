@@ -22,7 +22,16 @@ from recsys.policy.impressions import check_impressions
 from recsys.policy.slates import PolicyConfig
 from recsys.recommendation import Recommendations, Recommender
 from recsys.recommendation_tables import top_k_table
-from recsys.schema import Column, FeedbackTable, Impression, InputError, Recommendation, Table, UserNumeric
+from recsys.schema import (
+    Column,
+    FeedbackTable,
+    Impression,
+    InputError,
+    MisfitError,
+    Recommendation,
+    Table,
+    UserNumeric,
+)
 from tests import tiny
 
 POLICY = PolicyConfig(kind="deterministic", slate_size=5)
@@ -264,8 +273,9 @@ def test_tables_that_do_not_fit_are_refused(
 ) -> None:
     check_fit(bundle, tables)
     tables.metadata.update(change)
-    with pytest.raises(InputError, match=complaint):
+    with pytest.raises(InputError, match=complaint) as refused:
         check_fit(bundle, tables)
+    assert isinstance(refused.value, MisfitError) == ("dataset" not in change)
 
 
 def test_a_bundle_does_not_act_before_what_it_learned(bundle: Bundle, tables: FeatureTables) -> None:

@@ -12,7 +12,7 @@ import pytest
 from recsys.data.cut_tables import CutTable
 from recsys.evaluation import evaluate
 from recsys.evaluation.value import Estimates
-from recsys.schema import InputError
+from recsys.schema import InputError, MisfitError
 
 
 def figure(value: float | None, low: float | None = None, high: float | None = None) -> dict[str, Any]:
@@ -65,6 +65,13 @@ def test_of_two_bundles_the_one_that_cannot_be_scored_is_named(
     monkeypatch.setattr(evaluate, "load_bundle", lambda _: None)
     monkeypatch.setattr(evaluate, "evaluate_bundle", refuse)
     with pytest.raises(InputError, match=r"^second: the model has learned until tomorrow"):
+        evaluate.per_user(bundle_dir=tmp_path / "second", tables_dir=tmp_path, cut=1)
+
+    def misfit(**_: Any) -> None:
+        raise MisfitError("the tables have 1 profile_fields")
+
+    monkeypatch.setattr(evaluate, "evaluate_bundle", misfit)
+    with pytest.raises(MisfitError, match=r"^second: the tables have 1 profile_fields"):
         evaluate.per_user(bundle_dir=tmp_path / "second", tables_dir=tmp_path, cut=1)
 
 

@@ -93,6 +93,35 @@ def test_other_names_are_refused(name: str, message: str) -> None:
         without_dropped(dropping("age", name))
 
 
+def telling(*names: str) -> Dataset:
+    """With dwell, queries and a follow graph."""
+    columns = GIVEN["columns"] | {"dwell_s": "d", "query": "q"}
+    graph = {"source": {"path": "follows.csv", "format": "csv"}, "user_id": "u", "other_id": "o"}
+    split = {"kind": "time", "test_days_before_end": 30, "horizons_days": [7]}
+    told = {"columns": columns, "graph": graph, "split": split, "features": {"drop": list(names)}}
+    return read_settings(Dataset, GIVEN | told)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("graph", r"graph is not dropped here; leave graph out of data set shop$"),
+        ("num_followers", r"num_followers is not dropped here; leave graph out of data set shop$"),
+        ("num_following", r"num_following is not dropped here; leave graph out of data set shop$"),
+        ("dwell_s", r"dwell_s is not dropped here; leave columns\.dwell_s out of data set shop$"),
+        ("query", r"query is not dropped here; leave columns\.query out of data set shop$"),
+        ("text", r"without text no word of a search is known.*leave columns\.query out as well$"),
+    ],
+)
+def test_what_is_told_by_a_setting_of_its_own_is_left_out_there(name: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        without_dropped(telling("age", name))
+    if name != "text":
+        with pytest.raises(InputError, match=f"has no feature {name!r}"):
+            without_dropped(dropping(name))
+    assert without_dropped(telling("age")).columns.query == "q"
+
+
 def test_words_of_dropped_features_are_not_gone_on_with() -> None:
     prior = PriorFit(tokens=["red", "genre=war", "mug", "maker=b"], category=["mug"])
     assert prior_without(prior, []) == prior
