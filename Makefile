@@ -66,7 +66,7 @@ demo: $(STAMP)  ## raw invoices -> tables -> model -> recommendations and output
 		&& $(PY) train.py experiment=demo \
 		&& $(PY) -m recsys recommend bundle=demo
 
-bench: $(STAMP)  ## the programs in benchmarks/, one after another, but for those that play the closed loop and the part of one
+bench: $(STAMP)  ## the programs in benchmarks/, one after another, but for the closed loop and what another program calls
 	@for program in $(filter-out benchmarks/closed_loop.py benchmarks/dial_curve.py benchmarks/next_item_trial.py,$(wildcard benchmarks/[a-z]*.py)); do echo "$$program"; $(PY) $$program || exit 1; done
 
 lock: $(STAMP)  ## requirements.lock from what .venv holds

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
 
+from py4j.protocol import Py4JError
 from pyspark.errors import PySparkException
 
 from recsys.schema import InputError
@@ -12,6 +15,18 @@ from spark_jobs.settings import JobSettings
 DATA_FAULT = "22"  # class of SQL states: a value that does not fit (the value itself stays off the screen)
 OTHER_HEADER = "CSV header does not conform to the schema"
 UNREADABLE = ("FAILED_READ_FILE", "CANNOT_READ_FILE", "is not a Parquet file")
+
+
+@contextmanager
+def in_one_line(settings: JobSettings) -> Iterator[None]:
+    """What Spark raises within becomes an error of one line where there is one (`explained`)."""
+    try:
+        yield
+    except (PySparkException, Py4JError) as error:
+        fault = explained(error, settings)
+        if fault is None:
+            raise
+        raise fault from error
 
 
 def explained(error: Exception, settings: JobSettings) -> Exception | None:

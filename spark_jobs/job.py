@@ -6,13 +6,12 @@ import dataclasses
 import hashlib
 import json
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from py4j.protocol import Py4JError
-from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 
 from recsys.pseudonym import Key, load_key
@@ -24,7 +23,7 @@ from spark_jobs.columns import Event
 from spark_jobs.counts import row_counts
 from spark_jobs.drift import profile
 from spark_jobs.dropped import prior_without, without_dropped
-from spark_jobs.faults import explained
+from spark_jobs.faults import in_one_line
 from spark_jobs.features.cuts import Cuts, find_cuts
 from spark_jobs.features.tables import FeatureTables, build_tables
 from spark_jobs.feedback import impressions_with_responses
@@ -70,12 +69,8 @@ def build(settings: JobSettings, spark: SparkSession, *, show_progress: bool = F
     describe_jobs = spark.sparkContext.setJobDescription  # Spark's own pages and event log name the stage
     stages = Stages(num_stages=NUM_STAGES, shown=show_progress, tell=describe_jobs)
     try:
-        return _build(settings, spark, stages)
-    except (PySparkException, Py4JError) as error:
-        fault = explained(error, settings)
-        if fault is None:
-            raise
-        raise fault from error
+        with in_one_line(settings):
+            return _build(settings, spark, stages)
     finally:
         stages.close()
         spark.catalog.clearCache()
@@ -139,19 +134,13 @@ def _build(settings: JobSettings, spark: SparkSession, stages: Stages) -> Path:
         checks = judged_leaks(checks, leaks, rows, looks, settings)
     with building(root) as folder:
         with stages("writing"):
-            quarantine = rows.quarantine.select(
-                Event.REASON, *[name for name in rows.quarantine.columns if name != Event.REASON]
-            )
             shown = without_erased(read_table(spark, impressions), erased) if impressions else None
             responses = impressions_with_responses(shown, told, spark=spark)
-            frames = {Table.QUARANTINE: quarantine, **_frames(tables), Table.IMPRESSIONS: responses}
+            frames = {**_frames(tables), Table.QUARANTINE: _reason_first(rows), Table.IMPRESSIONS: responses}
             frames[Table.SEALED] = _sealed_of_known(sealed_table, tables, spark)
             if settings.mode == "incremental":
                 frames[Table.LINES] = rows.lines if taken.stored is None else rows.fresh
-            for name, frame in frames.items():
-                if name in SORTED_BY:
-                    frame = equal_shards(frame, rows=settings.output.rows_per_file, order=SORTED_BY[name])
-                write_table(frame, folder, name, row_group_mb=settings.output.row_group_mb)
+            _write_frames(frames, folder, settings)
             if taken.stored is not None:
                 keep_files(taken.stored / Table.LINES, folder / Table.LINES)
         with stages("publishing"):
@@ -249,6 +238,18 @@ def _cuts(settings: JobSettings, rows: Sorted) -> Cuts | None:
         first_timestamp=int(rows.measured["first_timestamp"]),
         last_timestamp=int(rows.measured["last_timestamp"]),
     )
+
+
+def _reason_first(rows: Sorted) -> DataFrame:
+    names = [name for name in rows.quarantine.columns if name != Event.REASON]
+    return rows.quarantine.select(Event.REASON, *names)
+
+
+def _write_frames(frames: Mapping[str, DataFrame], folder: Path, settings: JobSettings) -> None:
+    for name, frame in frames.items():
+        if name in SORTED_BY:
+            frame = equal_shards(frame, rows=settings.output.rows_per_file, order=SORTED_BY[name])
+        write_table(frame, folder, name, row_group_mb=settings.output.row_group_mb)
 
 
 def _frames(tables: FeatureTables) -> dict[str, DataFrame]:

@@ -16,8 +16,6 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from py4j.protocol import Py4JError
-from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
@@ -25,7 +23,7 @@ from recsys.disk import whole_file
 from recsys.rotating import FOLDER, KEYS, Rotating, rotating
 from recsys.schema import InputError, Table
 from recsys.tombstones import TOMBSTONES, add_audit_line, tombstone_lines, tombstones
-from spark_jobs.faults import explained
+from spark_jobs.faults import in_one_line
 from spark_jobs.holders import (
     bring_back,
     check_nothing_recommended,
@@ -92,12 +90,8 @@ def rotate(settings: JobSettings, people: frozenset[str], spark: SparkSession) -
     people could not be kept out any more.
     """
     try:
-        return _rotate(settings, people, spark, ready_to_rotate(settings))
-    except (PySparkException, Py4JError) as error:
-        fault = explained(error, settings)
-        if fault is None:
-            raise
-        raise fault from error
+        with in_one_line(settings):
+            return _rotate(settings, people, spark, ready_to_rotate(settings))
     finally:
         spark.catalog.clearCache()
 

@@ -152,8 +152,8 @@ def training_curves(path: Path) -> dict[str, list[tuple[float, float]]]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateSettings:
-    """The settings of conf/evaluate.yaml that belong to no group."""
+class BundleAtCut:
+    """Which bundle is looked at on which tables, at the cut of a split; output_dir None: the bundle's own."""
 
     version: str
     bundle: str
@@ -162,6 +162,12 @@ class EvaluateSettings:
     models_dir: str
     cache_dir: str
     output_dir: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateSettings(BundleAtCut):
+    """The settings of conf/evaluate.yaml that belong to no group."""
+
     loop: str | None = None
 
 

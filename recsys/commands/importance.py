@@ -3,26 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from recsys.commands.evaluate import BundleAtCut
 from recsys.disk import whole_file
 from recsys.entry import hydra_command
 from recsys.settings import read_own, read_settings
-
-
-@dataclass(frozen=True, kw_only=True)
-class ImportanceSettings:
-    """The settings of conf/importance.yaml that belong to no group."""
-
-    version: str
-    bundle: str
-    split: str
-    features_dir: str
-    models_dir: str
-    cache_dir: str
-    output_dir: str | None = None
 
 
 @hydra_command("importance")
@@ -34,7 +21,7 @@ def main(cfg: Any) -> None:
     from recsys.evaluation.importance import ImportanceConfig, bundle_importances, importance_lines
 
     given: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
-    settings = read_own(ImportanceSettings, given)
+    settings = read_own(BundleAtCut, given)
     config = read_settings(ImportanceConfig, given["importance"], where="importance")
     dataset = cfg.dataset.name
     tables_dir = resolve_tables(features_dir=settings.features_dir, dataset=dataset, version=settings.version)

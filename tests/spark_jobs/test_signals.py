@@ -143,7 +143,11 @@ def test_no_item_is_no_item_of_the_tables(version: Path) -> None:
 def test_a_share_of_items_missing_is_of_rows_that_need_one(spark: Any, tmp_path: Path) -> None:
     told = settings(tmp_path, log())
     strict = dataclasses.replace(told, quality={"min_item_share": 0.99, "min_text_share": 0.99})
-    job.build(strict, spark)
+    quality = json.loads((job.build(strict, spark) / Table.QUALITY).read_text())
+    shares = {check["name"]: check["value"] for check in quality["checks"]}
+    assert shares["min_item_share"] == pytest.approx(1 - 1 / len(log()))  # the view
+    assert shares["min_text_share"] == 1
+    assert sum(each["what"] is None for each in log()) > 0.3 * len(log())
 
 
 def test_what_comes_after_a_cut_changes_nothing_before_it(spark: Any, version: Path, tmp_path: Path) -> None:
