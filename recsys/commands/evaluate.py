@@ -152,12 +152,11 @@ def training_curves(path: Path) -> dict[str, list[tuple[float, float]]]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class BundleAtCut:
-    """Which bundle is looked at on which tables, at the cut of a split; output_dir None: the bundle's own."""
+class BundleOnTables:
+    """Which bundle is looked at on which tables; output_dir None: that of the run which trained it."""
 
     version: str
     bundle: str
-    split: str
     features_dir: str
     models_dir: str
     cache_dir: str
@@ -165,9 +164,10 @@ class BundleAtCut:
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateSettings(BundleAtCut):
+class EvaluateSettings(BundleOnTables):
     """The settings of conf/evaluate.yaml that belong to no group."""
 
+    split: str
     loop: str | None = None
 
 

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from recsys.commands.evaluate import BundleAtCut
+from recsys.commands.evaluate import BundleOnTables
 from recsys.disk import whole_file
 from recsys.entry import hydra_command
 from recsys.settings import read_own, read_settings
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportanceSettings(BundleOnTables):
+    """The settings of conf/importance.yaml that belong to no group; split None: what the bundle has learned
+    up to."""
+
+    split: str | None = None
 
 
 @hydra_command("importance")
@@ -21,7 +30,7 @@ def main(cfg: Any) -> None:
     from recsys.evaluation.importance import ImportanceConfig, bundle_importances, importance_lines
 
     given: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
-    settings = read_own(BundleAtCut, given)
+    settings = read_own(ImportanceSettings, given)
     config = read_settings(ImportanceConfig, given["importance"], where="importance")
     dataset = cfg.dataset.name
     tables_dir = resolve_tables(features_dir=settings.features_dir, dataset=dataset, version=settings.version)
@@ -29,7 +38,7 @@ def main(cfg: Any) -> None:
     found = bundle_importances(
         bundle=bundle,
         tables=FeatureTables(tables_dir=tables_dir, cache_dir=settings.cache_dir),
-        split=settings.split,
+        split=settings.split or bundle.trained_on["fit_until"],
         config=config,
     )
     output = Path(settings.output_dir) if settings.output_dir else bundle.output_dir

@@ -309,7 +309,7 @@ def test_settings_check_themselves() -> None:
 def test_the_command_ranks_the_features_of_a_bundle(
     tiny_bundle: Path, tiny_root: Path, tmp_path: Path
 ) -> None:
-    settings = ("bundle=tiny", "split=test", f"output_dir={tmp_path}", "importance.num_permutations=1")
+    settings = ("bundle=tiny", f"output_dir={tmp_path}", "importance.num_permutations=1")
     done = tiny.run("-m", "recsys", "importance", *settings, cwd=tiny_root)
     written = json.loads((tmp_path / "importance.json").read_text())
     last = json.loads(done.stdout.splitlines()[-1])
