@@ -29,7 +29,12 @@ ROOT = Path(__file__).resolve().parents[1]
 TINY_ROWS, LEAST_FLOOR_S = 5_000, 2.0
 LOOK_S, QUERIES_SHOWN = 0.5, 5
 # For the job and for the floor: what conf/spark_jobs.yaml advises for long runs.
-SPARK = {"master": "local[*]", "driver_memory": "4g", "shuffle_partitions": 8, "java_options": ""}
+SPARK = {
+    "master": "local[*]",
+    "driver_memory": "4g",
+    "shuffle_partitions": 16,
+    "java_options": "-XX:+UseParallelGC -XX:-DontCompileHugeMethods",
+}
 EVENT_LOG = {"enabled": "true", "compress": "false", "rolling.enabled": "false"}
 AIMS = {"multiple": 5.0, "growth": 1.15, "peak_gib": 6.0, "straggling": 3.0}
 

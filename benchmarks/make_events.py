@@ -25,6 +25,7 @@ from benchmarks.shop_catalogue import Catalogue, write_users
 from benchmarks.shop_log import KINDS, NONE, SEARCH, LogConfig, blocks
 
 BLOCKS_PER_FILE = 64
+ROWS_PER_GROUP = 131_072  # a reader with several cores takes several
 
 
 def as_table(rows: np.ndarray, catalogue: Catalogue) -> pa.Table:
@@ -67,7 +68,8 @@ def write_log(folder: Path, config: LogConfig, *, blocks_per_file: int = BLOCKS_
         tables = [as_table(rows, catalogue) for rows in islice(drawn, blocks_per_file)]
         if not tables:
             break
-        pq.write_table(pa.concat_tables(tables), folder / "events" / f"part-{number:05}.parquet")
+        file = folder / "events" / f"part-{number:05}.parquet"
+        pq.write_table(pa.concat_tables(tables), file, row_group_size=ROWS_PER_GROUP)
     pq.write_table(catalogue.table(), folder / "items.parquet")
     write_users(folder / "users.parquet", config.num_users, config.seed)
     conf = folder / "conf" / "dataset"

@@ -34,7 +34,7 @@ class Event:
     UNREADABLE = "unreadable"  # names of the numbers that hold other text; null = none; gone after flagging
     BATCH = "batch"  # int32, number of the ingestion batch it came with, from 1
     REASON = Column.REASON  # why a row is not kept; null = kept
-    EVENT_ID = "event_id"  # int64, names a row within one run
+    EVENT_ID = "event_id"  # int64, names a row within one run; a user's kept events ascend in stable order
     RETURNED_AT = Column.RETURNED_AT
     ANCHOR = "anchor_timestamp"  # the purchase's time: a return's partner, else the event's own
     POSITION = "position"  # int32, place in the user's history, from 1

@@ -17,6 +17,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from spark_jobs.columns import Event
+from spark_jobs.sights import ROWS
 
 NUMBERS = (Event.QUANTITY, Event.UNIT_PRICE, Event.VALUE, Event.DWELL_S)
 COUNTED = (
@@ -33,10 +34,13 @@ _ACCURACY = 1000
 _LEAST_SHARE = 1e-4  # an empty cell is taken for this, else one new value would be infinite drift
 
 
-def profile(kept: DataFrame, *, before: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def profile(
+    kept: DataFrame, *, items: DataFrame | None = None, before: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """Column -> type, rows, missing, distinct (approximate), and quantiles or the most common values.
 
-    `before`: the profile of the version before; each column of both gets `psi` and `verdict` against it.
+    `items`: of `sights`, where they are counted already; `before`: the profile of the version before: each
+    column of both gets `psi` and `verdict` against it.
     """
     columns = [name for name in kept.columns if name in Event.BARE or name.startswith(Event.PROFILE)]
     types = dict(kept.dtypes)
@@ -61,7 +65,8 @@ def profile(kept: DataFrame, *, before: Mapping[str, Any] | None = None) -> dict
         found[name] = about
     for name in columns:
         if name not in (*NUMBERS, *COUNTED, Event.TIMESTAMP):
-            found[name]["top"] = _top(kept, name)
+            counted = items if name == Event.ITEM_ID and items is not None else _counted(kept, name)
+            found[name]["top"] = _top(counted, name)
     _add_cells(kept, found, before or {})
     return found
 
@@ -78,11 +83,14 @@ def verdict(drift: float) -> str:
     return "major" if drift > MAJOR else "moderate" if drift > MODERATE else "stable"
 
 
-def _top(kept: DataFrame, name: str) -> list[list[Any]]:
+def _counted(kept: DataFrame, name: str) -> DataFrame:
+    return kept.where(F.col(name).isNotNull()).groupBy(name).agg(F.count(F.lit(1)).alias(ROWS))
+
+
+def _top(counted: DataFrame, name: str) -> list[list[Any]]:
     """[value, rows] of the most common values, without those that few rows have."""
-    counted = kept.where(F.col(name).isNotNull()).groupBy(name).agg(F.count(F.lit(1)).alias("rows"))
-    rows = counted.where(F.col("rows") >= LEAST_ROWS).orderBy(F.desc("rows"), name).limit(NUM_TOP).collect()
-    return [[row[name], row["rows"]] for row in rows]
+    rows = counted.where(F.col(ROWS) >= LEAST_ROWS).orderBy(F.desc(ROWS), name).limit(NUM_TOP).collect()
+    return [[row[name], row[ROWS]] for row in rows]
 
 
 def _add_cells(kept: DataFrame, found: dict[str, Any], before: Mapping[str, Any]) -> None:

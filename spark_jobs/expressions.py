@@ -38,6 +38,15 @@ def _no_column(frame: DataFrame, name: str, setting: str, path: str) -> InputErr
     return InputError(f"{setting}: {path} has no column {name!r}; it has {', '.join(frame.columns)}")
 
 
+def computed_once(column: SparkColumn) -> SparkColumn:
+    """The same column, which Spark takes for one that no step may move or repeat.
+
+    Else it writes a filter over computed columns as one over raw ones, with each column's SQL in it as often
+    as the filter names it: a hundred evaluations a row where one would do.
+    """
+    return F.when(F.spark_partition_id() >= 0, column)
+
+
 def text_column(frame: DataFrame, text: str, *, setting: str, path: str) -> SparkColumn:
     """As trimmed text; blank becomes null."""
     column, kind = find_column(frame, text, setting=setting, path=path)

@@ -1,6 +1,6 @@
 """The quality gate between cleaning and features: each check is a value, a bound and a verdict.
 
-`measure` reads the data in two passes; `judge` is plain Python over what was measured.
+The measuring reads the data; `judge` is plain Python over what was measured.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from pyspark.sql import functions as F
 from recsys.schema import SECONDS_PER_DAY, InputError
 from spark_jobs.columns import Event
 from spark_jobs.feedback import is_outcome
+from spark_jobs.sights import Sights
 from spark_jobs.steps.clean import Reason
 from spark_jobs.steps.normalise import UNREADABLE_JOINT
 
@@ -80,7 +81,8 @@ def measure_raw(flagged: DataFrame) -> dict[str, float]:
     row = flagged.agg(
         F.count(F.lit(1)).alias("rows_in"),
         F.count_if(is_outcome()).alias("outcomes_in"),
-        filled(Event.USER_KEY),
+        # for want of a user before anything else, so that no pseudonym need be made to count them
+        F.count_if(~F.col(Event.REASON).eqNullSafe(Reason.MISSING_USER)).alias(f"with_{Event.USER_KEY}"),
         # a sound row without an item is of a type that needs none
         F.count_if(F.col(Event.ITEM_ID).isNotNull() | F.col(Event.REASON).isNull()).alias(
             f"with_{Event.ITEM_ID}"
@@ -99,20 +101,19 @@ def unreadable_columns(flagged: DataFrame) -> list[str]:
     return sorted(row["name"] for row in names.collect())
 
 
-def measure_kept(kept: DataFrame) -> dict[str, float]:
-    """Volume, ranges and dates of the kept rows (one pass)."""
+def measure_kept(kept: DataFrame, sights: Sights) -> dict[str, float]:
+    """Volume, ranges and dates of the kept rows."""
     row = kept.agg(
         F.count(F.lit(1)).alias("rows_kept"),
         F.count_if(_has_text()).alias("with_text"),
-        F.count_distinct(F.col(Event.USER_KEY)).alias("num_users"),
-        F.count_distinct(F.col(Event.ITEM_ID)).alias("num_items"),
         F.max(Event.UNIT_PRICE).alias("max_unit_price"),
         F.max(Event.QUANTITY).alias("max_quantity"),
         F.min(Event.TIMESTAMP).alias("first_timestamp"),
         F.max(Event.TIMESTAMP).alias("last_timestamp"),
     ).first()
     assert row is not None
-    return {name: value for name, value in row.asDict().items() if value is not None}
+    found = {name: value for name, value in row.asDict().items() if value is not None}
+    return found | {"num_users": sights.users.count(), "num_items": sights.items.count()}
 
 
 def _has_text() -> Any:

@@ -46,9 +46,18 @@ def ingest(
     key: Key,
     erased: frozenset[str],
 ) -> DataFrame:
-    """Lines of the batches that `plan` reads, with `batch`, `unreadable` and `reason`, without the erased."""
+    """Lines of the batches that `plan` reads, with `batch`, `unreadable` and `reason`, without the erased.
+
+    They are gone over several times: held, but where Parquet files are as good as what would be held.
+    """
     raw, batch = _raw(spark, dataset, plan)
-    lines = pseudonymise(normalise(_spread(raw), dataset, batch=batch), key)
+    now = _ingested_at(plan.reads)
+    plain = normalise(raw, dataset, batch=batch)
+    is_held = dataset.events.format != "parquet" or dataset.join is not None or not _is_steady(plain)
+    if is_held:
+        plain = normalise(_spread(raw), dataset, batch=batch)
+    # Flagged before pseudonyms are made: a step that does not ask for them leaves them unmade.
+    lines = pseudonymise(flag(plain, dataset, now=now, user=Event.USER_ID), key)
     if plan.stored is not None and not plan.batch_of(EVENTS):
         lines = lines.limit(0)
     for part in plan.reads if outcomes else ():
@@ -56,10 +65,12 @@ def ingest(
         if files:
             told = outcomes_as_events(
                 read_table(spark, outcomes, files=files),  # type: ignore[arg-type]
-                like=[name for name in lines.columns if name != Event.BATCH],
+                like=[name for name in lines.columns if name not in (Event.BATCH, Event.REASON)],
             )
-            lines = lines.unionByName(told.withColumn(Event.BATCH, F.lit(part.number)))
-    return flag(without_erased(lines, erased), dataset, now=_ingested_at(plan.reads))
+            told = told.withColumn(Event.BATCH, F.lit(part.number))
+            lines = lines.unionByName(flag(told, dataset, now=now))
+    lines = without_erased(lines, erased)
+    return lines.cache() if is_held else lines
 
 
 def attributes(
@@ -128,6 +139,11 @@ def _ingested_at(batches: tuple[Batch, ...]) -> SparkColumn:
         return F.lit(batches[0].ingested_at)
     entries = [F.lit(x) for batch in batches for x in (batch.number, batch.ingested_at)]
     return F.element_at(F.create_map(*entries), F.col(Event.BATCH))
+
+
+def _is_steady(lines: DataFrame) -> bool:
+    """Whether each look at them gives the same: the SQL of a data set may draw at random."""
+    return bool(lines._jdf.queryExecution().analyzed().deterministic())
 
 
 def _spread(raw: DataFrame) -> DataFrame:

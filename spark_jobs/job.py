@@ -90,7 +90,7 @@ def _build(settings: JobSettings, spark: SparkSession, stages: Stages) -> Path:
         taken = plan(settings, previous, outcomes, key_version=key.version, now=int(time.time()))
         item_table, user_table, sealed_table = attributes(spark, dataset, key)
         edges = follows(spark, dataset, key, erased=erased)
-        flagged = ingest(spark, dataset, taken, outcomes=outcomes, key=key, erased=erased).cache()
+        flagged = ingest(spark, dataset, taken, outcomes=outcomes, key=key, erased=erased)
         told = without_erased(read_table(spark, outcomes), erased) if outcomes else None
         raw_counts = gate.measure_raw(flagged)
         if taken.stored is None and raw_counts["rows_in"] == raw_counts["outcomes_in"]:
@@ -102,7 +102,7 @@ def _build(settings: JobSettings, spark: SparkSession, stages: Stages) -> Path:
         )
         has_unreadable = Reason.UNREADABLE_NUMBER in rows.quarantined
         unreadable = gate.unreadable_columns(flagged) if has_unreadable else []
-        looks = profile(rows.kept, before=profile_of(previous))
+        looks = profile(rows.kept, items=rows.sights.items, before=profile_of(previous))
         checks = judged(rows, looks, settings, unreadable=unreadable)
     with stages("indexing"):
         cuts = _cuts(settings, rows)

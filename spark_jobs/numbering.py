@@ -25,6 +25,7 @@ def indexed_events(dataset: Dataset, rows: Sorted, plan: Plan, prior: Prior) -> 
     def indexed(prior: Prior, lines: DataFrame | None) -> Indexed:
         return index_events(
             rows.kept,
+            sights=rows.sights,
             prior=prior,
             lines=lines,
             event_types=dataset.event_type_index,

@@ -25,6 +25,8 @@ ALWAYS = {
     "spark.sql.session.timeZone": "UTC",
     "spark.sql.redaction.string.regex": KEY_BLOCK_PATTERN,
     "spark.sql.sources.partitionColumnTypeInference.enabled": "false",
+    # Rows that lie together by user stay where they are when they are joined by user and something else.
+    "spark.sql.requireAllClusterKeysForCoPartition": "false",
 }
 
 LOCAL = {
@@ -111,3 +113,16 @@ def pin(frame: DataFrame) -> DataFrame:
     if frame.sparkSession.sparkContext.getCheckpointDir():
         return frame.checkpoint()
     return frame.localCheckpoint()
+
+
+def keep(frame: DataFrame) -> DataFrame:
+    """Compute once, held as columns and on disk where memory is short, for frames as large as the log.
+
+    Unlike `pin` it keeps what is known of how the rows lie, which spares the steps after it a shuffle. What a
+    lost executor held is computed again: only for frames that come out the same each time.
+    """
+    if frame.sparkSession.sparkContext.getCheckpointDir():
+        return frame.checkpoint()
+    kept = frame.persist()
+    kept.count()
+    return kept

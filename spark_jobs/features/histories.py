@@ -27,10 +27,11 @@ def histories(events: DataFrame, users: DataFrame, *, window_events: int) -> Dat
     entry = F.struct(Event.POSITION, *[column.alias(name) for name, column in lists.items()])
     rows = (
         events.withColumn(Column.WINDOW_INDEX, window_index)
-        .groupBy(Column.USER_INDEX, Column.WINDOW_INDEX)
+        .groupBy(Column.USER_KEY, Column.USER_INDEX, Column.WINDOW_INDEX)  # events lie together by the first
         .agg(F.array_sort(F.collect_list(entry)).alias("entries"))
     )
-    return rows.join(users, on=Column.USER_INDEX, how="inner").select(
+    first_seen = users.select(Column.USER_KEY, Column.FIRST_SEEN).hint("shuffle_hash")
+    return rows.join(first_seen, on=Column.USER_KEY, how="inner").select(
         Column.USER_INDEX,
         Column.USER_KEY,
         Column.FIRST_SEEN,

@@ -10,8 +10,9 @@ from pyspark.sql import functions as F
 
 from recsys.schema import PAD, Column
 from spark_jobs.columns import Event
-from spark_jobs.session import pin
-from spark_jobs.steps.order import stable_key
+from spark_jobs.lookup import look_up
+from spark_jobs.session import keep, pin
+from spark_jobs.sights import Sights
 
 NUMBERED_BY = "numbered_by"
 
@@ -40,6 +41,7 @@ class Prior:
 def index_events(
     kept: DataFrame,
     *,
+    sights: Sights,
     prior: Prior,
     event_types: Mapping[str, int],
     ties: Sequence[str],
@@ -53,7 +55,7 @@ def index_events(
     """
     users = pin(
         assign_indices(
-            first_sight(kept, Event.USER_KEY, lines),
+            first_sight(sights.users, Event.USER_KEY, lines),
             id_column=Column.USER_KEY,
             index_column=Column.USER_INDEX,
             prior=prior.users,
@@ -62,7 +64,7 @@ def index_events(
     )
     items = pin(
         assign_indices(
-            first_sight(kept, Event.ITEM_ID, lines),
+            first_sight(sights.items, Event.ITEM_ID, lines),
             id_column=Column.ITEM_ID,
             index_column=Column.ITEM_INDEX,
             prior=prior.items,
@@ -70,39 +72,28 @@ def index_events(
         )
     )
     types = F.create_map(*[F.lit(x) for pair in event_types.items() for x in pair])
-    # By the key that the join with users went by: rows that lie together already are not sent round again.
-    in_order = Window.partitionBy(Column.USER_KEY).orderBy(*stable_key(ties))
-    of_users = kept.join(users.select(Column.USER_KEY, Column.USER_INDEX), on=Column.USER_KEY, how="inner")
+    # By the key that rows lie together by already, so that they are not sent round.
+    in_order = Window.partitionBy(Column.USER_KEY).orderBy(Event.EVENT_ID)
+    indices = users.select(Column.USER_KEY, Column.USER_INDEX).hint("shuffle_hash")
     events = (
-        with_item_index(of_users, items)
+        with_item_index(kept.join(indices, on=Column.USER_KEY, how="inner"), items)
         .withColumn(Event.TYPE_INDEX, F.element_at(types, F.col(Event.EVENT_TYPE)))
         .withColumn(Event.POSITION, F.row_number().over(in_order))
     )
-    return Indexed(events=pin(events), users=users, items=items, ties=ties, last_timestamp=last_timestamp)
+    return Indexed(events=keep(events), users=users, items=items, ties=ties, last_timestamp=last_timestamp)
 
 
 def with_item_index(events: DataFrame, items: DataFrame) -> DataFrame:
-    """Adds `item_index`, PAD where an event has no item.
-
-    Events without one go by their user, so that a shuffle does not send all of them to one task; rows that
-    the join leaves in place stay with their user, as they would not after a union.
-    """
-    has_item = F.col(Column.ITEM_ID).isNotNull()
-    known = items.select(F.col(Column.ITEM_ID).alias("known_item_id"), Column.ITEM_INDEX)
-    sent_by = F.coalesce(Column.ITEM_ID, Column.USER_KEY)
-    joined = events.join(known, on=has_item & (sent_by == F.col("known_item_id")), how="left")
-    return joined.drop("known_item_id").withColumn(
-        Column.ITEM_INDEX, F.coalesce(Column.ITEM_INDEX, F.lit(PAD))
-    )
+    """Adds `item_index`, PAD where an event has no item."""
+    told = look_up(events, items.select(Column.ITEM_ID, Column.ITEM_INDEX), by=Column.ITEM_ID)
+    return told.withColumn(Column.ITEM_INDEX, F.coalesce(Column.ITEM_INDEX, F.lit(PAD)))
 
 
-def first_sight(events: DataFrame, id_column: str, lines: DataFrame | None = None) -> DataFrame:
+def first_sight(seen: DataFrame, id_column: str, lines: DataFrame | None = None) -> DataFrame:
     """(id, first_seen, numbered_by): when each id was first seen, and what its number goes by.
 
-    With `lines` that is first the batch, then the time known when that batch had come in.
+    With `lines` that is first the batch, then the time known when that batch had come in. `seen`: a `Sights`.
     """
-    named = events.where(F.col(id_column).isNotNull())  # an event may lack an item
-    seen = named.groupBy(id_column).agg(F.min(Column.TIMESTAMP).alias(Column.FIRST_SEEN))
     if lines is None:
         return seen.withColumn(NUMBERED_BY, F.struct(F.lit(1).alias(Event.BATCH), F.col(Column.FIRST_SEEN)))
     when = F.struct(F.col(Event.BATCH), F.col(Column.TIMESTAMP).alias(Column.FIRST_SEEN))

@@ -7,6 +7,8 @@ from pyspark.sql import functions as F
 
 from spark_jobs.columns import Event
 from spark_jobs.features.vocabulary import Vocabulary, vocabulary_frame, words_of
+from spark_jobs.lookup import look_up
+from spark_jobs.session import pin
 
 MOST_WORDS = 8
 
@@ -18,12 +20,11 @@ def with_query_words(events: DataFrame, tokens: Vocabulary) -> DataFrame:
     """
     none = F.array().cast("array<int>")
     searches = events.where(F.col(Event.QUERY).isNotNull())
-    others = events.where(F.col(Event.QUERY).isNull()).withColumn(Event.QUERY_WORDS, none)
     known = vocabulary_frame(events.sparkSession, tokens, value="word", index="token")
     words = searches.select(Event.QUERY).distinct()
     words = words.select(Event.QUERY, F.posexplode(words_of(F.col(Event.QUERY))).alias("place", "word"))
     entries = F.array_sort(F.collect_list(F.struct("place", "token")))
     found = words.join(known, on="word", how="inner").groupBy(Event.QUERY).agg(entries.alias("entries"))
-    taken = F.coalesce(F.slice(F.col("entries.token"), 1, MOST_WORDS), none)
-    told = searches.join(found, on=Event.QUERY, how="left").withColumn(Event.QUERY_WORDS, taken)
-    return told.drop("entries").select(*others.columns).unionByName(others)
+    taken = F.slice(F.col("entries.token"), 1, MOST_WORDS)
+    told = look_up(events, pin(found.select(Event.QUERY, taken.alias(Event.QUERY_WORDS))), by=Event.QUERY)
+    return told.withColumn(Event.QUERY_WORDS, F.coalesce(Event.QUERY_WORDS, none))

@@ -63,7 +63,7 @@ def build_tables(
         facts = item_steps.facts_at_cuts(events, shown_at, dataset.target_event_types)
         users = pin(
             user_steps.users_at_cuts(
-                user_steps.activity(events),
+                user_steps.activity(events, (cut for cut, _ in cuts.labelled())),
                 cuts.labelled(),
                 horizons_days=dataset.split.horizons_days,
                 last_timestamp=indexed.last_timestamp,

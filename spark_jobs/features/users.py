@@ -1,15 +1,16 @@
 """Each user at each cut: what was known by then, and what came after it.
 
-`activity` first sums the log to one row per (user, moment, order, kind): the many cuts work on little. It
-also marks the rows that begin a day or an order, so that a cut counts rows and collects no sets, for which
-Spark would sort all rows of all cuts.
+`activity` first sums the log to one row per user, kind, order and day: the many cuts work on little. Days are
+counted both from midnight and from each cut's time of day, so that what a cut asks, which is always in whole
+days from it, holds for all of a row or for none of it. `activity` also marks the rows that begin an order, so
+that a cut counts rows and collects no sets, for which Spark would sort all rows of all cuts.
 A return counts for the purchase it belongs to: money in (start, end] known at `end` is the sum over rows with
 timestamp <= end whose purchase lies after `start`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from pyspark.sql import Column as SparkColumn
 from pyspark.sql import DataFrame, Window
@@ -23,33 +24,53 @@ from spark_jobs.features.vocabulary import Vocabulary, vocabulary_frame
 IS_PURCHASE = "is_purchase"
 ORDER = "order"
 BEGINS_ORDER = "begins_order"  # the first row of an order's purchases
+LAST_MOMENT = "last_moment"
 PREVIOUS = "previous_timestamp"  # of the user's row before; null at the first
 KNOWN, AFTER = "known__", "after__"  # prefixes of what users_at_cuts tells by the cut, and of what came after
 CENT_FRACTION = 6  # decimals kept of summed money, so that the order of summing does not show
 
 
-def activity(events: DataFrame) -> DataFrame:
-    """One row per (user, timestamp, order, purchase or not, purchase's time, time of whole return).
+def activity(events: DataFrame, cuts: Iterable[int]) -> DataFrame:
+    """One row per (user, day, order, purchase or not, purchase's time, time of whole return).
 
-    `begins_order` and `previous_timestamp` come with it.
+    `timestamp` is its first moment, `last_moment` its last, a profile column its newest value with its time;
+    `begins_order` and `previous_timestamp` come with it. Users lie together as the events did, by their key.
     """
-    order = F.coalesce(F.col(Event.ORDER_ID), F.col(Event.TIMESTAMP).cast("string"))
-    profile = [name for name in events.columns if name.startswith(Event.PROFILE)]
-    is_purchase = F.col(Event.EVENT_TYPE) == EventType.PURCHASE
-    keys = [Column.USER_INDEX, Event.TIMESTAMP, Event.ANCHOR, Event.RETURNED_AT, IS_PURCHASE, ORDER]
-    in_time = Window.partitionBy(Column.USER_INDEX).orderBy(Event.TIMESTAMP)
-    of_order = Window.partitionBy(Column.USER_INDEX, IS_PURCHASE, ORDER).orderBy(Event.TIMESTAMP)
+    timestamp, is_purchase = F.col(Event.TIMESTAMP), F.col(Event.EVENT_TYPE) == EventType.PURCHASE
+    order = F.coalesce(F.col(Event.ORDER_ID), timestamp.cast("string"))
+    profile = {
+        name: F.max(F.when(F.col(name).isNotNull(), F.struct(timestamp, name)))
+        for name in events.columns
+        if name.startswith(Event.PROFILE)
+    }
+    starts = sorted({(start + 1) % SECONDS_PER_DAY: start for start in (-1, *cuts)}.values())
+    days = {f"day_{number}": _day(timestamp, F.lit(start)) for number, start in enumerate(starts)}
+    keys = {
+        IS_PURCHASE: is_purchase,
+        ORDER: F.when(is_purchase, order),
+        "other_anchor": F.when(F.col(Event.ANCHOR) != timestamp, F.col(Event.ANCHOR)),
+    }
+    user = [Column.USER_KEY, Column.USER_INDEX]
+    in_time = Window.partitionBy(*user).orderBy(Event.TIMESTAMP)
+    of_order = Window.partitionBy(*user, IS_PURCHASE, ORDER).orderBy(Event.TIMESTAMP)
     return (
-        events.repartition(Column.USER_INDEX)
-        .withColumns({ORDER: order, IS_PURCHASE: is_purchase})
-        .groupBy(*keys)
+        events.withColumns(keys | days)
+        .groupBy(*user, *days, *keys, Event.RETURNED_AT)
         .agg(
             F.count(F.lit(1)).alias(Column.NUM_EVENTS),
             F.sum(Event.VALUE).alias(Event.VALUE),
-            *[F.max(name).alias(name) for name in profile],
+            F.max(timestamp).alias(LAST_MOMENT),
+            *[newest.alias(name) for name, newest in profile.items()],
+            F.min(timestamp).alias(Event.TIMESTAMP),
         )
-        .withColumn(BEGINS_ORDER, F.col(IS_PURCHASE) & (F.row_number().over(of_order) == 1))
-        .withColumn(PREVIOUS, F.lag(Event.TIMESTAMP).over(in_time))
+        .withColumns(
+            {
+                Event.ANCHOR: F.coalesce("other_anchor", Event.TIMESTAMP),
+                BEGINS_ORDER: F.col(IS_PURCHASE) & (F.row_number().over(of_order) == 1),
+                PREVIOUS: F.lag(Event.TIMESTAMP).over(in_time),
+            }
+        )
+        .drop("other_anchor", ORDER, *days)
     )
 
 
@@ -67,18 +88,18 @@ def users_at_cuts(
     latest = [_latest(name).alias(name) for name in profile]
     grouped = (
         rows.crossJoin(frame)
-        .groupBy(Column.USER_INDEX, Column.CUT, Column.SPLIT)
+        .groupBy(Column.USER_KEY, Column.USER_INDEX, Column.CUT, Column.SPLIT)
         .agg(
             F.sum(F.when(_is_known(), F.col(Column.NUM_EVENTS)).otherwise(0)).alias(Column.PREFIX_LENGTH),
             F.min(Event.TIMESTAMP).alias(Column.FIRST_SEEN),
-            F.max(F.when(_is_known(), F.col(Event.TIMESTAMP))).alias(Column.KNOWN_AT),
+            F.max(F.when(_is_known(), F.col(LAST_MOMENT))).alias(Column.KNOWN_AT),
             F.min(F.when(~_is_known(), F.col(Event.TIMESTAMP))).alias("next_timestamp"),
             *[column.alias(f"{KNOWN}{name}") for name, column in _known_by_cut().items()],
             *[column.alias(AFTER + name) for name, column in _after_cut(horizons_days).items()],
             *latest,
         )
     )
-    return grouped.withColumn("last_timestamp", F.lit(last_timestamp).cast("long"))
+    return grouped.drop(Column.USER_KEY).withColumn("last_timestamp", F.lit(last_timestamp).cast("long"))
 
 
 def examples(users: DataFrame, *, window_days: int) -> DataFrame:
@@ -158,8 +179,7 @@ def _is_known() -> SparkColumn:
 
 def _latest(name: str) -> SparkColumn:
     """The newest value known by the cut; of several in one second the greatest."""
-    told = F.when(_is_known() & F.col(name).isNotNull(), F.struct(Event.TIMESTAMP, name))
-    return F.max(told)[name]
+    return F.max(F.when(_is_known(), F.col(name)))[name]
 
 
 def _money(start: SparkColumn, end: SparkColumn) -> SparkColumn:
@@ -170,24 +190,24 @@ def _money(start: SparkColumn, end: SparkColumn) -> SparkColumn:
 
 def _begins_day(start: SparkColumn) -> SparkColumn:
     """Whether the user has no earlier row on the same day; days begin right after `start`."""
-
-    def day(timestamp: SparkColumn) -> SparkColumn:
-        return F.floor((timestamp - start - 1) / SECONDS_PER_DAY)
-
     previous = F.col(PREVIOUS)
-    return previous.isNull() | (day(previous) < day(F.col(Event.TIMESTAMP)))
+    return previous.isNull() | (_day(previous, start) < _day(F.col(Event.TIMESTAMP), start))
+
+
+def _day(timestamp: SparkColumn, start: SparkColumn) -> SparkColumn:
+    return F.floor((timestamp - start - 1) / SECONDS_PER_DAY)
 
 
 def _known_by_cut() -> dict[str, SparkColumn]:
     """UserNumeric columns, from rows at or before the cut only."""
-    cut, timestamp = F.col(Column.CUT), F.col(Event.TIMESTAMP)
-    known = F.when(_is_known(), timestamp)
+    cut = F.col(Column.CUT)
+    first, last = (F.when(_is_known(), F.col(name)) for name in (Event.TIMESTAMP, LAST_MOMENT))
     return {
         UserNumeric.NUM_EVENTS: F.sum(F.when(_is_known(), F.col(Column.NUM_EVENTS)).otherwise(0)),
         UserNumeric.NUM_ORDERS: F.count_if(_is_known() & F.col(BEGINS_ORDER)),
         UserNumeric.NUM_ACTIVE_DAYS: F.count_if(_is_known() & _begins_day(F.lit(-1))),
-        UserNumeric.RECENCY_DAYS: (F.max(cut) - F.max(known)) / SECONDS_PER_DAY,
-        UserNumeric.TENURE_DAYS: (F.max(cut) - F.min(known)) / SECONDS_PER_DAY,
+        UserNumeric.RECENCY_DAYS: (F.max(cut) - F.max(last)) / SECONDS_PER_DAY,
+        UserNumeric.TENURE_DAYS: (F.max(cut) - F.min(first)) / SECONDS_PER_DAY,
         UserNumeric.SPEND: _money(F.lit(-1), cut),
         UserNumeric.SPEND_30D: _money(cut - 30 * SECONDS_PER_DAY, cut),
         UserNumeric.SPEND_90D: _money(cut - 90 * SECONDS_PER_DAY, cut),

@@ -141,9 +141,9 @@ def _clean(lines: DataFrame, dataset: Dataset, *, now: int, key: Key, mark: str)
     """Clean events, each once, with marked ids."""
     seen = guarded(_computed_again(lines, dataset), dataset.sensitive, path=dataset.events.path)
     flagged = flag(pseudonymise(normalise(seen, dataset), key), dataset, now=now)
-    clean = flagged.where(F.col(Event.REASON).isNull()).drop(Event.UNREADABLE)
+    clean = flagged.where(F.col(Event.REASON).isNull()).drop(Event.UNREADABLE, Event.REASON)
     ids = {name: F.concat(F.lit(mark), F.col(name)) for name in (Event.USER_KEY, Event.ITEM_ID)}
-    return deduplicate(clean.withColumns(ids))
+    return deduplicate(clean.withColumns(ids), tie_columns(dataset.tie_key, clean.columns))
 
 
 def _computed_again(lines: DataFrame, dataset: Dataset) -> DataFrame:
@@ -158,7 +158,7 @@ def _computed_again(lines: DataFrame, dataset: Dataset) -> DataFrame:
 def _users(kept: DataFrame, dataset: Dataset, cut: int) -> _Facts:
     events = kept.withColumn(Column.USER_INDEX, F.col(Event.USER_KEY))
     users = user_steps.users_at_cuts(
-        user_steps.activity(events),
+        user_steps.activity(events, [cut]),
         [(cut, Split.VALIDATION)],
         horizons_days=dataset.split.horizons_days,
         last_timestamp=cut,

@@ -8,6 +8,7 @@ from pyspark.sql import functions as F
 
 from recsys.schema import SECONDS_PER_DAY, EventType
 from spark_jobs.columns import Event
+from spark_jobs.expressions import computed_once
 from spark_jobs.settings import Dataset
 
 LATEST_SECOND = 4_102_444_800  # 2100-01-01; a larger number is milliseconds, not seconds
@@ -30,21 +31,25 @@ class Reason:
     RETURN_WITHOUT_PURCHASE = "return_without_purchase"
 
 
-def flag(events: DataFrame, dataset: Dataset, *, now: int | SparkColumn) -> DataFrame:
-    """Adds `reason`: null for rows to keep. `now`: Unix seconds; a day or more later is an error."""
-    conditions = _identity_conditions(dataset, now) | (
+def flag(
+    events: DataFrame, dataset: Dataset, *, now: int | SparkColumn, user: str = Event.USER_KEY
+) -> DataFrame:
+    """Adds `reason`: null for rows to keep. `now`: Unix seconds; a day or more later is an error; `user`: the
+    column that names the user, the raw one where pseudonyms are not made yet.
+    """
+    conditions = _identity_conditions(dataset, now, user) | (
         _money_conditions(dataset) if dataset.has_value else {}
     )
     reasons = [F.when(condition, F.lit(reason)) for reason, condition in conditions.items()]
-    return events.withColumn(Event.REASON, F.coalesce(*reasons))
+    return events.withColumn(Event.REASON, computed_once(F.coalesce(*reasons)))
 
 
-def _identity_conditions(dataset: Dataset, now: int | SparkColumn) -> dict[str, SparkColumn]:
+def _identity_conditions(dataset: Dataset, now: int | SparkColumn, user: str) -> dict[str, SparkColumn]:
     timestamp, item_id = F.col(Event.TIMESTAMP), F.col(Event.ITEM_ID)
     earliest = 1 if dataset.has_time else 0
     known_type = F.coalesce(F.col(Event.EVENT_TYPE).isin(dataset.event_types), F.lit(False))
     conditions = {
-        Reason.MISSING_USER: F.col(Event.USER_KEY).isNull(),
+        Reason.MISSING_USER: F.col(user).isNull(),
         Reason.MISSING_ITEM: item_id.isNull() & ~_may_lack_item(dataset),
         Reason.BAD_TIMESTAMP: timestamp.isNull() | (timestamp < earliest) | (timestamp >= LATEST_SECOND),
         Reason.IN_THE_FUTURE: timestamp > now + SECONDS_PER_DAY if dataset.has_time else F.lit(False),

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import reduce
 from operator import and_
 
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
 from spark_jobs.columns import Event
+from spark_jobs.steps.order import laid_out, stable_key
+
+_IS_AGAIN = "is_again"
 
 
-def deduplicate(events: DataFrame) -> DataFrame:
-    """One row of each group of equal rows, of the first batch that had it."""
-    lines = [name for name in events.columns if name not in (Event.REASON, Event.BATCH)]
-    return events.groupBy(*lines).agg(F.min(Event.BATCH).alias(Event.BATCH))
+def deduplicate(events: DataFrame, ties: Sequence[str]) -> DataFrame:
+    """One row of each group of equal rows, of the first batch that had it; laid out by user, in order.
+
+    `ties`: from `tie_columns`, so that equal rows follow one another.
+    """
+    line = F.struct(Event.TIMESTAMP, *ties)
+    by_user = Window.partitionBy(Event.USER_KEY).orderBy(*stable_key(ties), Event.BATCH)
+    is_again = F.lag(line).over(by_user).eqNullSafe(line)
+    return laid_out(events).withColumn(_IS_AGAIN, is_again).where(~F.col(_IS_AGAIN)).drop(_IS_AGAIN)
 
 
 def without_known(events: DataFrame, known: DataFrame) -> DataFrame:
@@ -26,5 +35,5 @@ def without_known(events: DataFrame, known: DataFrame) -> DataFrame:
 
 
 def named(events: DataFrame) -> DataFrame:
-    """With an `event_id` that names a row within this run."""
+    """With an `event_id` that names a row within this run, ascending where the rows lie in order."""
     return events.withColumn(Event.EVENT_ID, F.monotonically_increasing_id())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pyspark.sql import Column as SparkColumn
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from recsys.schema import EventType
@@ -16,6 +17,17 @@ def tie_columns(configured: Sequence[str], available: Sequence[str]) -> list[str
     rest = [name for name in (*Event.BARE, *sorted(available)) if name in available]
     identity = {Event.USER_KEY, Event.TIMESTAMP, Event.REASON, Event.EVENT_ID, Event.BATCH}
     return [name for name in dict.fromkeys((*configured, *rest)) if name not in identity]
+
+
+def laid_out(events: DataFrame) -> DataFrame:
+    """Rows with each user's in one partition, which the steps by user then need no shuffle for."""
+    partitions = events.sparkSession.conf.get("spark.sql.shuffle.partitions")
+    return events.repartition(int(str(partitions)), Event.USER_KEY)  # without a number Spark would merge some
+
+
+def in_order(events: DataFrame, ties: Sequence[str]) -> DataFrame:
+    """Laid out by user, each user's rows in the stable order."""
+    return laid_out(events).sortWithinPartitions(Event.USER_KEY, *stable_key(ties))
 
 
 def stable_key(ties: Sequence[str]) -> list[SparkColumn]:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pyspark.sql import Column as SparkColumn
 from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
 from recsys.schema import EventType
 from spark_jobs.columns import Event
+from spark_jobs.session import keep
 from spark_jobs.steps.clean import Reason
 from spark_jobs.steps.order import stable_key
 
@@ -24,47 +24,17 @@ WHOLE = 1 - 1e-9  # a purchase counts as wholly returned from this share of its 
 def match_returns(events: DataFrame, ties: Sequence[str]) -> DataFrame:
     """Adds `reason`, `returned_at` and `anchor_timestamp`; a return's value becomes negative.
 
-    `events`: deduplicated rows with `event_id`. Every input row comes out once.
+    `events`: deduplicated rows with `event_id`. Every input row comes out once, and where it lay if rows were
+    laid out by user.
     """
-    is_money = F.col(Event.EVENT_TYPE).isin(EventType.PURCHASE, EventType.RETURN)
-    money = events.where(is_money)
-    matched = _with_matches(money, _credits(_partners(money, ties)))
-    others = _as_they_are(events.where(~is_money), value=F.coalesce(Event.VALUE, F.lit(0.0)))
-    return matched.unionByName(others)
-
-
-def keep_without_matching(events: DataFrame) -> DataFrame:
-    """The same columns for data without money: nothing to match."""
-    return _as_they_are(events, value=F.lit(0.0))
-
-
-def _as_they_are(events: DataFrame, *, value: SparkColumn) -> DataFrame:
-    kept = [name for name in events.columns if name != Event.VALUE]
-    return events.select(
-        *kept,
-        value.alias(Event.VALUE),
-        F.lit(0).cast("long").alias(Event.RETURNED_AT),
-        F.col(Event.TIMESTAMP).alias(Event.ANCHOR),
-        F.lit(None).cast("string").alias(Event.REASON),
-    )
-
-
-def _with_matches(money: DataFrame, matches: DataFrame) -> DataFrame:
-    """Purchases and returns, each once; a return without a match gets a reason."""
-    refunded = matches.groupBy(PURCHASE_ID).agg(F.min("completed_at").alias("completed_at"))
+    matches = keep(_credits(_partners(events, ties)))
+    refunds = matches.select(Event.USER_KEY, Event.EVENT_ID, "credit", "purchase_timestamp")
+    refunded = matches.groupBy(Event.USER_KEY, PURCHASE_ID).agg(F.min("completed_at").alias("completed_at"))
+    joined = _beside(_beside(events, refunds), refunded.withColumnRenamed(PURCHASE_ID, Event.EVENT_ID))
     is_return = F.col(Event.EVENT_TYPE) == EventType.RETURN
-    is_orphan = is_return & F.col(PURCHASE_ID).isNull()
+    is_orphan = is_return & F.col("purchase_timestamp").isNull()
     credit = F.coalesce(F.col("credit"), F.col(Event.VALUE))
-    joined = money.join(
-        matches.select(Event.EVENT_ID, PURCHASE_ID, "credit", "purchase_timestamp"),
-        on=Event.EVENT_ID,
-        how="left",
-    ).join(
-        refunded.select(F.col(PURCHASE_ID).alias("refunded_id"), "completed_at"),
-        on=F.col(Event.EVENT_ID) == F.col("refunded_id"),
-        how="left",
-    )
-    kept = [name for name in money.columns if name != Event.VALUE]
+    kept = [name for name in events.columns if name != Event.VALUE]
     return joined.select(
         *kept,
         F.when(is_return, 0.0 - credit).otherwise(F.coalesce(Event.VALUE, F.lit(0.0))).alias(Event.VALUE),
@@ -72,6 +42,26 @@ def _with_matches(money: DataFrame, matches: DataFrame) -> DataFrame:
         F.coalesce("purchase_timestamp", Event.TIMESTAMP).alias(Event.ANCHOR),
         F.when(is_orphan, F.lit(Reason.RETURN_WITHOUT_PURCHASE)).alias(Event.REASON),
     )
+
+
+def keep_without_matching(events: DataFrame) -> DataFrame:
+    """The same columns for data without money: nothing to match."""
+    kept = [name for name in events.columns if name != Event.VALUE]
+    return events.select(
+        *kept,
+        F.lit(0.0).alias(Event.VALUE),
+        F.lit(0).cast("long").alias(Event.RETURNED_AT),
+        F.col(Event.TIMESTAMP).alias(Event.ANCHOR),
+        F.lit(None).cast("string").alias(Event.REASON),
+    )
+
+
+def _beside(events: DataFrame, told: DataFrame) -> DataFrame:
+    """Events with what is told of some of them. Those are few, so their hash table is, and events stay."""
+    about = {Event.USER_KEY: "told_user", Event.EVENT_ID: "told_event"}
+    same = (F.col(Event.USER_KEY) == F.col("told_user")) & (F.col(Event.EVENT_ID) == F.col("told_event"))
+    told = told.withColumnsRenamed(about).hint("shuffle_hash")
+    return events.join(told, on=same, how="left").drop(*about.values())
 
 
 def _partners(events: DataFrame, ties: Sequence[str]) -> DataFrame:
@@ -94,7 +84,7 @@ def _partners(events: DataFrame, ties: Sequence[str]) -> DataFrame:
     )
     earlier = F.col("purchase_timestamp") <= F.col(Event.TIMESTAMP)
     is_large_enough = F.col("purchase_quantity") >= F.col(Event.QUANTITY)
-    by_fit = Window.partitionBy(Event.EVENT_ID).orderBy(
+    by_fit = Window.partitionBy(Event.USER_KEY, Event.EVENT_ID).orderBy(
         is_large_enough.desc(), F.col("purchase_place").desc()
     )
     pairs = returns.join(purchases, on=same & earlier, how="inner")
@@ -104,7 +94,7 @@ def _partners(events: DataFrame, ties: Sequence[str]) -> DataFrame:
 def _credits(partners: DataFrame) -> DataFrame:
     """Adds `credit` (money back, capped over the purchase's returns in time order) and `completed_at`."""
     so_far = (
-        Window.partitionBy(PURCHASE_ID)
+        Window.partitionBy(Event.USER_KEY, PURCHASE_ID)
         .orderBy("place")
         .rowsBetween(Window.unboundedPreceding, Window.currentRow)
     )

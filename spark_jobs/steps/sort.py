@@ -8,15 +8,17 @@ from dataclasses import dataclass
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from recsys.schema import EventType
 from spark_jobs import gate
 from spark_jobs.columns import Event
 from spark_jobs.feedback import without_logged
 from spark_jobs.gate import REPEATED
-from spark_jobs.session import pin
+from spark_jobs.session import keep, pin
 from spark_jobs.settings import Dataset
+from spark_jobs.sights import Sights, sights_of
 from spark_jobs.steps.clean import Reason
 from spark_jobs.steps.duplicates import deduplicate, named, without_known
-from spark_jobs.steps.order import tie_columns
+from spark_jobs.steps.order import in_order, laid_out, tie_columns
 from spark_jobs.steps.returns import keep_without_matching, match_returns
 
 
@@ -37,6 +39,7 @@ class Sorted:
     """
 
     kept: DataFrame
+    sights: Sights
     quarantine: DataFrame
     measured: dict[str, float]
     quarantined: dict[str, int]
@@ -65,32 +68,37 @@ def sort_out(
     columns = [name for name in flagged.columns if name != Event.BATCH]
     ties = tie_columns(dataset.tie_key, [name for name in columns if name != Event.REASON])
     is_kept = F.col(Event.REASON).isNull()
-    fresh, rejected = deduplicate(flagged.where(is_kept)), flagged.where(~is_kept).select(*columns)
+    fresh = deduplicate(flagged.where(is_kept).drop(Event.REASON), ties)
+    rejected = flagged.where(~is_kept).select(*columns)
     if earlier is None:
-        unique = pin(named(fresh))
+        unique = keep(named(fresh))
         fresh = lines = unique.drop(Event.EVENT_ID)
     else:
-        fresh = pin(without_known(fresh, earlier.lines))
+        fresh = keep(without_known(fresh, earlier.lines))
         lines = earlier.lines.select(*fresh.columns).unionByName(fresh)
-        unique = pin(named(lines))
+        unique = keep(named(in_order(lines, ties)))
         still = earlier.quarantine.where(F.col(Event.REASON) != Reason.RETURN_WITHOUT_PURCHASE)
         rejected = still.select(*columns).unionByName(rejected)
     num_unique, num_fresh = unique.count(), fresh.count()
     counts = dict(raw_counts) | {REPEATED: raw_counts["rows_clean"] - num_fresh}
     totals = counts if earlier is None else _with_earlier(counts, earlier, num_lines=num_unique - num_fresh)
-    logged = pin(without_logged(unique, has_value=dataset.has_value)) if totals["outcomes_in"] else unique
-    num_new = logged.count()
-    matched = pin(match_returns(logged, ties) if dataset.has_value else keep_without_matching(logged))
+    new = unique
+    if totals["outcomes_in"]:
+        new = keep(laid_out(without_logged(unique, has_value=dataset.has_value)))
+    num_new = new.count()
+    matched = match_returns(new, ties) if dataset.has_value else keep_without_matching(new)
     kept = matched.where(is_kept).drop(Event.REASON)
-    orphans = matched.where(~is_kept).select(*columns)
-    quarantine = rejected.unionByName(orphans)
+    is_return = F.col(Event.EVENT_TYPE) == EventType.RETURN  # the only ones that matching finds wrong
+    orphans = matched.where(is_return).where(~is_kept).select(*columns)
+    quarantine = pin(rejected.unionByName(orphans))
     quarantined = _by_reason(quarantine)
     in_log = num_unique - num_new
     is_new, appended = F.col(Event.BATCH) == F.lit(newest), None
     if newest is not None:
         appended = gate.measure_raw(flagged.where(is_new))
         appended[REPEATED] = appended["rows_clean"] - fresh.where(is_new).count()
-    measured = totals | gate.measure_kept(kept)
+    sights = sights_of(kept)
+    measured = totals | gate.measure_kept(kept, sights)
     measured |= {"duplicates": totals[REPEATED] + in_log, "outcomes_in_log": in_log}
     gate.check_accounting(
         rows_in=int(measured["rows_in"]),
@@ -100,6 +108,7 @@ def sort_out(
     )
     return Sorted(
         kept=kept,
+        sights=sights,
         quarantine=quarantine,
         measured=measured,
         quarantined=quarantined,

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from pyspark.sql import functions as F
 
+from spark_jobs import lookup
 from spark_jobs.features.indices import (
     NUMBERED_BY,
     assign_indices,
@@ -14,6 +15,7 @@ from spark_jobs.features.indices import (
     number_in_order,
     with_item_index,
 )
+from spark_jobs.sights import seen
 
 SCHEMA = "item_id string, first_seen long"
 
@@ -61,19 +63,21 @@ def test_ids_are_numbered_batch_by_batch(spark: Any) -> None:
         [("b", 5, 1), ("a", 6, 1), ("late", 1, 2), ("b", 0, 2), ("c", 2, 2)],
         "item_id string, timestamp long, batch int",
     )
-    seen = first_sight(lines, "item_id", lines)
-    found = assign_indices(seen, id_column="item_id", index_column="item_index", prior=None, highest=0)
+    found = first_sight(seen(lines, "item_id"), "item_id", lines)
+    found = assign_indices(found, id_column="item_id", index_column="item_index", prior=None, highest=0)
     assert numbers(found) == {"b": 1, "a": 2, "late": 3, "c": 4}
     assert {row["item_id"]: row["first_seen"] for row in found.collect()}["b"] == 0
 
 
-@pytest.mark.parametrize("broadcasts", [False, True])
-def test_events_without_an_item_are_not_sent_to_one_task(spark: Any, broadcasts: bool) -> None:
+@pytest.mark.parametrize("sent_to_all", [0, 100])
+def test_events_without_an_item_are_not_sent_to_one_task(
+    spark: Any, sent_to_all: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """One of the items has the id of a user: it is no item of that user's searches."""
     rows = [(f"u{n % 40}", "u7" if n % 4 == 0 else None, n) for n in range(400)]
     events = spark.createDataFrame(rows, "user_key string, item_id string, n int").repartition(3)
     items = spark.createDataFrame([("u7", 1, 0), ("other", 2, 0)], "item_id string, item_index int, n long")
-    items = F.broadcast(items) if broadcasts else items
+    monkeypatch.setattr(lookup, "SENT_TO_ALL", sent_to_all)
     settings = {"spark.sql.autoBroadcastJoinThreshold": "-1", "spark.sql.shuffle.partitions": "8"}
     before = {name: spark.conf.get(name) for name in settings}
     for name, value in settings.items():
@@ -85,4 +89,4 @@ def test_events_without_an_item_are_not_sent_to_one_task(spark: Any, broadcasts:
             spark.conf.set(name, value)
     assert {row["n"]: row["item_index"] for row in found} == {n: int(n % 4 == 0) for n in range(400)}
     assert len(found) == 400
-    assert len({row["part"] for row in found if row["item_id"] is None}) > (2 if broadcasts else 4)
+    assert len({row["part"] for row in found if row["item_id"] is None}) > (2 if sent_to_all else 4)

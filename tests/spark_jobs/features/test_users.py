@@ -6,6 +6,7 @@ import random
 from typing import Any
 
 import pytest
+from pyspark.sql import functions as F
 
 from recsys.schema import UserNumeric
 from spark_jobs.features import users as steps
@@ -16,6 +17,11 @@ EVENTS = (
     " order_id string, value double, profile__country string"
 )
 CUTS = [(seconds(100), "validation"), (seconds(130), "test")]
+
+
+def at_cuts(events: Any, cuts: list[tuple[int, str]], **more: Any) -> Any:
+    keyed = events.withColumn("user_key", F.concat(F.lit("k"), "user_index"))
+    return steps.users_at_cuts(steps.activity(keyed, [cut for cut, _ in cuts]), cuts, **more)
 
 
 @pytest.fixture(scope="module")
@@ -49,9 +55,7 @@ def rows(spark: Any) -> dict[tuple[int, int], Any]:
         ],
         EVENTS,
     )
-    frame = steps.users_at_cuts(
-        steps.activity(events), CUTS, horizons_days=[10, 30], last_timestamp=seconds(140)
-    )
+    frame = at_cuts(events, CUTS, horizons_days=[10, 30], last_timestamp=seconds(140))
     keys = spark.createDataFrame([(1, "k1"), (2, "k2")], "user_index int, user_key string")
     vocabulary = {"country": {"UK": 1, "FR": 2}}
     features = steps.user_features(frame, keys, None, vocabulary)
@@ -108,12 +112,8 @@ def test_new_users_are_examples_only_within_the_window(rows: dict[tuple[int, int
 
 def test_a_new_user_within_the_window_is_cold(spark: Any) -> None:
     events = spark.createDataFrame([(3, "purchase", seconds(110), seconds(110), 0, None, 1.0, "UK")], EVENTS)
-    frame = steps.users_at_cuts(
-        steps.activity(events),
-        [*CUTS, (seconds(95), "train")],
-        horizons_days=[10],
-        last_timestamp=seconds(140),
-    )
+    cuts = [*CUTS, (seconds(95), "train")]
+    frame = at_cuts(events, cuts, horizons_days=[10], last_timestamp=seconds(140))
     found = {
         (row["cut"], row["split"], row["prefix_length"])
         for row in steps.examples(frame, window_days=15).collect()
@@ -131,9 +131,7 @@ def test_days_and_orders_are_those_that_sets_would_count(spark: Any) -> None:
         for at in (seconds(draw.randrange(40) / 4 + 90) for _ in range(25))
     ]
     cuts = [(seconds(95), "test"), (seconds(97.3), "now")]
-    frame = steps.users_at_cuts(
-        steps.activity(spark.createDataFrame(events, EVENTS)), cuts, horizons_days=[3], last_timestamp=0
-    )
+    frame = at_cuts(spark.createDataFrame(events, EVENTS), cuts, horizons_days=[3], last_timestamp=0)
     found = {(row["user_index"], row["cut"]): row for row in frame.collect()}
     assert len(found) == 6
     for (user, cut), row in found.items():
@@ -158,9 +156,7 @@ def test_now_knows_everyone_and_leaves_the_other_cuts_as_they_are(spark: Any) ->
     keys = spark.createDataFrame([(1, "k1"), (4, "k4")], "user_index int, user_key string")
 
     def tables(cuts: list[tuple[int, str]]) -> list[set[Any]]:
-        frame = steps.users_at_cuts(
-            steps.activity(events), cuts, horizons_days=[10], last_timestamp=seconds(140)
-        )
+        frame = at_cuts(events, cuts, horizons_days=[10], last_timestamp=seconds(140))
         found = (
             steps.examples(frame, window_days=5),
             steps.user_features(frame, keys, None, {}).drop("profile"),
