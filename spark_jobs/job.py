@@ -9,6 +9,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,7 @@ from spark_jobs.publish import (
     write_table,
 )
 from spark_jobs.quality import judged, judged_leaks, quality_page, thresholds_of
+from spark_jobs.session import together
 from spark_jobs.settings import Dataset, JobSettings, SourceTable
 from spark_jobs.shards import SORTED_BY, equal_shards
 from spark_jobs.sizes import table_sizes
@@ -246,10 +248,12 @@ def _reason_first(rows: Sorted) -> DataFrame:
 
 
 def _write_frames(frames: Mapping[str, DataFrame], folder: Path, settings: JobSettings) -> None:
-    for name, frame in frames.items():
+    def write(name: str, frame: DataFrame) -> None:
         if name in SORTED_BY:
             frame = equal_shards(frame, rows=settings.output.rows_per_file, order=SORTED_BY[name])
         write_table(frame, folder, name, row_group_mb=settings.output.row_group_mb)
+
+    together(*[partial(write, name, frame) for name, frame in frames.items()])
 
 
 def _frames(tables: FeatureTables) -> dict[str, DataFrame]:

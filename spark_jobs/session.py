@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import TypeVar
 
-from pyspark import SparkConf, SparkContext
+from pyspark import SparkConf, SparkContext, inheritable_thread_target
 from pyspark.sql import DataFrame, SparkSession
 
 from recsys.schema import InputError
@@ -28,6 +30,9 @@ ALWAYS = {
     # Rows that lie together by user stay where they are when they are joined by user and something else.
     "spark.sql.requireAllClusterKeysForCoPartition": "false",
 }
+
+AT_ONCE = 3
+Result = TypeVar("Result")
 
 LOCAL = {
     "spark.ui.enabled": "false",
@@ -126,3 +131,21 @@ def keep(frame: DataFrame) -> DataFrame:
     kept = frame.persist()
     kept.count()
     return kept
+
+
+def together(*tasks: Callable[[], Result]) -> list[Result]:
+    """Results of tasks that do not need one another, AT_ONCE of them at a time: while Spark plans one, or one
+    has fewer parts than there are cores, another goes on.
+
+    Raises what the first of them in order raises; the others' jobs are ended before.
+    """
+    with ThreadPoolExecutor(max_workers=AT_ONCE) as pool:
+        # Each with the caller's settings of Spark, among them what its jobs are described as.
+        of_caller = inheritable_thread_target(SparkSession.active())
+        begun = [pool.submit(of_caller(task)) for task in tasks]
+        try:
+            return [each.result() for each in begun]
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            SparkContext.getOrCreate().cancelAllJobs()
+            raise

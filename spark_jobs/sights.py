@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from recsys.schema import Column
 from spark_jobs.columns import Event
-from spark_jobs.session import pin
+from spark_jobs.session import pin, together
 
 ROWS = "rows"
 
@@ -24,7 +25,8 @@ class Sights:
 
 def sights_of(kept: DataFrame) -> Sights:
     """Gone over once for either, for all steps that ask."""
-    return Sights(users=pin(seen(kept, Event.USER_KEY)), items=pin(seen(kept, Event.ITEM_ID)))
+    users, items = together(*[partial(pin, seen(kept, name)) for name in (Event.USER_KEY, Event.ITEM_ID)])
+    return Sights(users=users, items=items)
 
 
 def seen(events: DataFrame, id_column: str) -> DataFrame:

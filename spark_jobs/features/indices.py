@@ -11,7 +11,7 @@ from pyspark.sql import functions as F
 from recsys.schema import PAD, Column
 from spark_jobs.columns import Event
 from spark_jobs.lookup import look_up
-from spark_jobs.session import keep, pin
+from spark_jobs.session import keep, pin, together
 from spark_jobs.sights import Sights
 
 NUMBERED_BY = "numbered_by"
@@ -53,24 +53,18 @@ def index_events(
 
     `lines`: clean lines with their batch; new ids are then numbered batch by batch, as if each were a run.
     """
-    users = pin(
-        assign_indices(
-            first_sight(sights.users, Event.USER_KEY, lines),
-            id_column=Column.USER_KEY,
-            index_column=Column.USER_INDEX,
-            prior=prior.users,
-            highest=prior.num_users,
-        )
-    )
-    items = pin(
-        assign_indices(
-            first_sight(sights.items, Event.ITEM_ID, lines),
-            id_column=Column.ITEM_ID,
-            index_column=Column.ITEM_INDEX,
-            prior=prior.items,
-            highest=prior.num_items,
-        )
-    )
+
+    def indexed_users() -> DataFrame:
+        seen = first_sight(sights.users, Event.USER_KEY, lines)
+        names = {"id_column": Column.USER_KEY, "index_column": Column.USER_INDEX}
+        return pin(assign_indices(seen, **names, prior=prior.users, highest=prior.num_users))
+
+    def indexed_items() -> DataFrame:
+        seen = first_sight(sights.items, Event.ITEM_ID, lines)
+        names = {"id_column": Column.ITEM_ID, "index_column": Column.ITEM_INDEX}
+        return pin(assign_indices(seen, **names, prior=prior.items, highest=prior.num_items))
+
+    users, items = together(indexed_users, indexed_items)
     types = F.create_map(*[F.lit(x) for pair in event_types.items() for x in pair])
     # By the key that rows lie together by already, so that they are not sent round.
     in_order = Window.partitionBy(Column.USER_KEY).orderBy(Event.EVENT_ID)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -19,7 +20,7 @@ from spark_jobs.features.indices import Indexed
 from spark_jobs.features.items import ItemEncoding
 from spark_jobs.features.queries import with_query_words
 from spark_jobs.features.vocabulary import PriorFit, Vocabulary, count_values, numbered
-from spark_jobs.session import pin
+from spark_jobs.session import pin, together
 from spark_jobs.settings import Dataset
 
 
@@ -61,26 +62,27 @@ def build_tables(
     if cuts is not None:
         shown_at = (cuts.validation, cuts.test, cuts.now)
         facts = item_steps.facts_at_cuts(events, shown_at, dataset.target_event_types)
-        users = pin(
-            user_steps.users_at_cuts(
-                user_steps.activity(events, (cut for cut, _ in cuts.labelled())),
-                cuts.labelled(),
-                horizons_days=dataset.split.horizons_days,
-                last_timestamp=indexed.last_timestamp,
-            )
+        users = user_steps.users_at_cuts(
+            user_steps.activity(events, (cut for cut, _ in cuts.labelled())),
+            cuts.labelled(),
+            horizons_days=dataset.split.horizons_days,
+            last_timestamp=indexed.last_timestamp,
         )
-        examples = user_steps.examples(users, window_days=dataset.split.window_days)
-        targets = user_steps.value_targets(users, horizons_days=dataset.split.horizons_days)
         fitting_cut = cuts.validation
         follows = None if edges is None else follows_at_cuts(edges, (cut for cut, _ in cuts.labelled()))
     else:
         prefixes = pin(leave_one_out.prefixes(events, dataset.target_event_types))
         facts = leave_one_out.facts(events, prefixes, dataset.target_event_types)
-        users = pin(leave_one_out.users(facts))
+        users = leave_one_out.users(facts)
+        fitting_cut, follows = leave_one_out.NO_CUT, None
+    snapshots = item_steps.snapshots(facts, indexed.items, item_table, ties=indexed.ties)
+    users, snapshots = together(partial(pin, users), partial(pin, snapshots))
+    if cuts is not None:
+        examples = user_steps.examples(users, window_days=dataset.split.window_days)
+        targets = user_steps.value_targets(users, horizons_days=dataset.split.horizons_days)
+    else:
         examples = leave_one_out.examples(prefixes)
         targets = no_targets(examples)
-        fitting_cut, follows = leave_one_out.NO_CUT, None
-    snapshots = pin(item_steps.snapshots(facts, indexed.items, item_table, ties=indexed.ties))
     is_training = (F.col(Column.VALID_FROM) == fitting_cut) & F.col(Column.IN_TRAINING)
     encoding = item_steps.fit_encoding(
         snapshots.where(is_training), dataset.features, has_price=dataset.has_value, prior=prior
