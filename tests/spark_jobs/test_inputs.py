@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,11 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from recsys.pseudonym import load_key
 from recsys.schema import InputError
 from spark_jobs import job
+from spark_jobs.ingest import ingest
+from spark_jobs.ledger import plan
 from spark_jobs.settings import EventColumns, ItemTable, SourceTable
 from spark_jobs.sources import fingerprints
 from tests.spark_jobs import shop
@@ -141,3 +145,19 @@ def test_a_second_file_is_joined_and_both_are_fingerprinted(spark: Any, tmp_path
     wrong = shop.dataset(lines, join=SourceTable(path=str(lines), keys=["basket"]))
     with pytest.raises(InputError, match=r"join.keys: .*lines.parquet has no column 'basket'"):
         read_events(spark, wrong)
+
+
+@pytest.mark.parametrize(
+    ("order_id", "is_held"), [("invoice", False), ("uuid()", True)], ids=["as it is", "drawn at random"]
+)
+def test_parquet_is_read_again_unless_that_would_tell_something_else(
+    spark: Any, tmp_path: Path, order_id: str, is_held: bool
+) -> None:
+    path = shop.write(shop.regular_lines(), tmp_path / "raw.parquet")
+    columns = dataclasses.replace(shop.dataset(path).columns, order_id=order_id)
+    settings = shop.settings(path, tmp_path, columns=columns)
+    taken = plan(settings, None, None, key_version="demo", now=shop.seconds(200))
+    lines = ingest(spark, settings.dataset, taken, outcomes=None, key=load_key(), erased=frozenset())
+    assert lines.is_cached is is_held
+    assert lines.count() == len(shop.regular_lines())
+    lines.unpersist()

@@ -15,6 +15,7 @@ from spark_jobs import job
 from spark_jobs.features.histories import histories
 from spark_jobs.features.users import activity
 from spark_jobs.session import keep
+from spark_jobs.settings import Cleaning
 from spark_jobs.steps.duplicates import deduplicate, named
 from spark_jobs.steps.order import tie_columns
 from spark_jobs.steps.returns import match_returns
@@ -56,13 +57,15 @@ def gathered(plan: str) -> set[str]:
 def test_no_plan_of_a_run_is_one_that_cannot_grow(spark: Any, tmp_path: Path) -> None:
     before = len(plans(spark))
     path = shop.write(shop.regular_lines(), tmp_path / "raw.parquet")
-    job.build(shop.settings(path, tmp_path), spark)
+    job.build(shop.settings(path, tmp_path, cleaning=Cleaning()), spark)  # a pattern would hide repeated SQL
     of_run = plans(spark)[before:]
     assert len(of_run) > 20
     for plan in of_run:
         assert "CartesianProduct" not in plan
         assert not re.search(r"EvalPython|PythonUDF|InPandas|InArrow", plan)
         assert gathered(plan) <= SUMMED, plan
+        conditions = re.findall(r"^Condition : (.*)$", plan, flags=re.M)
+        assert max((text.count("trim(") for text in conditions), default=0) < 5, "SQL of columns, repeated"
 
 
 def test_a_window_over_all_rows_would_be_seen(spark: Any) -> None:
