@@ -51,6 +51,9 @@ class Cost:
         return Cost(wall_s=self.wall_s - other.wall_s, cpu_s=self.cpu_s - other.cpu_s, peak_gib=self.peak_gib)
 
 
+NOT_MEASURED = Cost(wall_s=0.0, cpu_s=0.0, peak_gib=0.0)
+
+
 class Watched:
     """`with Watched(process_id) as seen:` looks at the process tree until the body ends; then `seen.cost`.
 
@@ -141,13 +144,13 @@ def mean(first: Cost, second: Cost) -> Cost:
     )
 
 
-def measured(folder: Path, rows: int, seed: int) -> tuple[Cost, Cost, EventLog]:
-    """The job, the floor, and the job's event log, for a log of so many rows."""
+def measured(folder: Path, rows: int, seed: int, *, has_floor: bool) -> tuple[Cost, Cost, EventLog]:
+    """The job, the floor (0 where it is not measured), and the job's event log, for a log of so many rows."""
     write_log(folder, LogConfig(rows=rows, seed=seed))
     load = os.getloadavg()[0]
-    before = floor(folder)
+    plain = floor(folder) if has_floor else NOT_MEASURED
     job, log = tables(folder)
-    plain = mean(before, floor(folder))
+    plain = mean(plain, floor(folder)) if has_floor else plain
     print(
         f"{rows:>12,} rows: job {job.wall_s:.1f} s ({job.cpu_s:.1f} s of cores, {job.peak_gib:.2f} GiB),"
         f" floor {plain.wall_s:.1f} s ({plain.cpu_s:.1f} s of cores); load of the machine {load:.1f}"
@@ -165,13 +168,13 @@ def compare(rows: int, job: Cost, plain: Cost, log: EventLog, tiny: EventLog) ->
     cores = os.cpu_count() or 1
     figures = {
         "job_s": job.wall_s,
-        "floor_s": plain.wall_s,
         "job_cpu_s": job.cpu_s,
-        "floor_cpu_s": plain.cpu_s,
         "events_per_s_per_core": rows / job.wall_s / cores,
         "peak_gib": job.peak_gib,
         "straggling": log.straggling,
     }
+    if plain != NOT_MEASURED:
+        figures |= {"floor_s": plain.wall_s, "floor_cpu_s": plain.cpu_s}
     if plain.cpu_s > 0:
         figures["cpu_multiple"] = job.cpu_s / plain.cpu_s
     if plain.wall_s > LEAST_FLOOR_S:
@@ -185,6 +188,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, nargs="+", default=[1_000_000, 10_000_000])
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--job-only", action="store_true", help="without the floor")
     parser.add_argument("--sort", type=Path, help=argparse.SUPPRESS)
     wanted = parser.parse_args()
     if wanted.sort:
@@ -193,9 +197,10 @@ def main() -> None:
     figures: dict[str, float] = {}
     jobs: list[Cost] = []
     with tempfile.TemporaryDirectory() as place:
-        tiny_job, tiny_floor, tiny_log = measured(Path(place) / "tiny", TINY_ROWS, wanted.seed)
+        how = {"seed": wanted.seed, "has_floor": not wanted.job_only}
+        tiny_job, tiny_floor, tiny_log = measured(Path(place) / "tiny", TINY_ROWS, **how)
         for rows in wanted.rows:
-            job, plain, log = measured(Path(place) / str(rows), rows, wanted.seed)
+            job, plain, log = measured(Path(place) / str(rows), rows, **how)
             jobs.append(job.minus(tiny_job))
             found = compare(rows, jobs[-1], plain.minus(tiny_floor), log, tiny_log)
             for name, value in found.items():
