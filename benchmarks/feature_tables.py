@@ -151,10 +151,10 @@ def measured(folder: Path, rows: int, seed: int, *, has_floor: bool) -> tuple[Co
     plain = floor(folder) if has_floor else NOT_MEASURED
     job, log = tables(folder)
     plain = mean(plain, floor(folder)) if has_floor else plain
+    beside = f"floor {plain.wall_s:.1f} s ({plain.cpu_s:.1f} s of cores)" if has_floor else "no floor"
     print(
         f"{rows:>12,} rows: job {job.wall_s:.1f} s ({job.cpu_s:.1f} s of cores, {job.peak_gib:.2f} GiB),"
-        f" floor {plain.wall_s:.1f} s ({plain.cpu_s:.1f} s of cores); load of the machine {load:.1f}"
-        f" before, {os.getloadavg()[0]:.1f} after",
+        f" {beside}; load of the machine {load:.1f} before, {os.getloadavg()[0]:.1f} after",
         flush=True,
     )
     most = sorted(log.query_cpu_s.items(), key=lambda pair: -pair[1])[:QUERIES_SHOWN]

@@ -86,7 +86,8 @@ def with_item_index(events: DataFrame, items: DataFrame) -> DataFrame:
 def first_sight(seen: DataFrame, id_column: str, lines: DataFrame | None = None) -> DataFrame:
     """(id, first_seen, numbered_by): when each id was first seen, and what its number goes by.
 
-    With `lines` that is first the batch, then the time known when that batch had come in. `seen`: a `Sights`.
+    With `lines` that is first the batch, then the time known when that batch had come in. `seen` is as
+    `sights` gives it.
     """
     if lines is None:
         return seen.withColumn(NUMBERED_BY, F.struct(F.lit(1).alias(Event.BATCH), F.col(Column.FIRST_SEEN)))

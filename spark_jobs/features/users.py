@@ -24,7 +24,7 @@ from spark_jobs.features.vocabulary import Vocabulary, vocabulary_frame
 IS_PURCHASE = "is_purchase"
 ORDER = "order"
 BEGINS_ORDER = "begins_order"  # the first row of an order's purchases
-LAST_MOMENT = "last_moment"
+LAST_MOMENT = "last_moment"  # of a row's events; `timestamp` is the first
 PREVIOUS = "previous_timestamp"  # of the user's row before; null at the first
 KNOWN, AFTER = "known__", "after__"  # prefixes of what users_at_cuts tells by the cut, and of what came after
 CENT_FRACTION = 6  # decimals kept of summed money, so that the order of summing does not show

@@ -33,9 +33,10 @@ class Earlier:
 
 @dataclass(frozen=True, kw_only=True)
 class Sorted:
-    """`measured`: what the gate judges; `quarantined`: rows by reason; `ties`: the tie key in use; `lines`:
-    clean lines of all batches, each once; `fresh`: those that earlier batches had not; `input_counts`: of
-    all input; `appended` and `appended_quarantined`: of the newest batch, where it has come after others.
+    """`sights`: of `kept`; `measured`: what the gate judges; `quarantined`: rows by reason; `ties`: the key
+    of ties in use; `lines`: clean lines of all batches, each once; `fresh`: those that earlier ones had not;
+    `input_counts`: of all input; `appended` and `appended_quarantined`: of the newest batch, where it has
+    come after others.
     """
 
     kept: DataFrame

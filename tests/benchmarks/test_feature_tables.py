@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from benchmarks.feature_tables import Cost, Watched, compare
+from benchmarks.feature_tables import NOT_MEASURED, Cost, Watched, compare
 from benchmarks.spark_event_log import EventLog, SparkStage
 from tests import tiny
 
@@ -41,6 +41,9 @@ def test_start_up_is_taken_off_and_the_floor_is_one() -> None:
     figures = compare(1_000, job, floor, log(14.0), log(9.0))
     assert (figures["multiple"], figures["cpu_multiple"], figures["peak_gib"]) == (4.0, 4.0, 3.0)
     assert (figures["straggling"], figures["multiple_reading"]) == (1.5, 0.5)
+    alone = compare(1_000, job, NOT_MEASURED, log(14.0), log(9.0))
+    assert alone["job_s"] == 40.0
+    assert not [name for name in alone if "floor" in name or "multiple" in name]
 
 
 @pytest.mark.slow
