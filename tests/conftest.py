@@ -20,11 +20,14 @@ def spark() -> Iterator[Any]:
     session = start_session(
         SparkSettings(
             master="local[2]",
-            driver_memory="1g",
+            driver_memory="2g",
             shuffle_partitions=2,
             java_options="-XX:+UseSerialGC -XX:TieredStopAtLevel=1",
             jars=[str(DRIVER)] if DRIVER.exists() else [],
-            conf={"spark.sql.adaptive.enabled": "false"},
+            conf={
+                "spark.sql.adaptive.enabled": "false",
+                "spark.sql.ui.retainedExecutions": 100,  # each with its plan; this session sees thousands
+            },
         )
     )
     yield session

@@ -29,10 +29,24 @@ LINES = (
 )
 
 
-def plans(spark: Any) -> list[str]:
-    """Of all queries so far, as Spark's own pages show them."""
-    found = spark._jsparkSession.sharedState().statusStore().executionsList()
-    return [found.apply(n).physicalPlanDescription() for n in range(found.size())]
+def executions(spark: Any) -> Any:
+    """The latest queries, oldest first, as Spark's own pages show them; of older ones it forgets the plan."""
+    spark.sparkContext._jsc.sc().listenerBus().waitUntilEmpty()
+    return spark._jsparkSession.sharedState().statusStore().executionsList()
+
+
+def last_of(spark: Any) -> int:
+    found = executions(spark)
+    return max((found.apply(n).executionId() for n in range(found.size())), default=-1)
+
+
+def plans(spark: Any, after: int) -> list[str]:
+    """Of the queries after the one of this number, none of which may be forgotten yet."""
+    found = executions(spark)
+    latest = [found.apply(n) for n in range(found.size())]
+    numbers = [each.executionId() for each in latest]
+    assert min(numbers) <= after + 1, "more queries than Spark remembers"
+    return [each.physicalPlanDescription() for each in latest if each.executionId() > after]
 
 
 def nodes(plan: str) -> list[tuple[int, str, str]]:
@@ -55,10 +69,10 @@ def gathered(plan: str) -> set[str]:
 
 
 def test_no_plan_of_a_run_is_one_that_cannot_grow(spark: Any, tmp_path: Path) -> None:
-    before = len(plans(spark))
+    before = last_of(spark)
     path = shop.write(shop.regular_lines(), tmp_path / "raw.parquet")
     job.build(shop.settings(path, tmp_path, cleaning=Cleaning()), spark)  # a pattern would hide repeated SQL
-    of_run = plans(spark)[before:]
+    of_run = plans(spark, before)
     assert len(of_run) > 20
     for plan in of_run:
         assert "CartesianProduct" not in plan
@@ -69,10 +83,10 @@ def test_no_plan_of_a_run_is_one_that_cannot_grow(spark: Any, tmp_path: Path) ->
 
 
 def test_a_window_over_all_rows_would_be_seen(spark: Any) -> None:
-    before = len(plans(spark))
+    before = last_of(spark)
     numbered = F.row_number().over(Window.orderBy("id"))
     spark.range(100).repartition(3).withColumn("n", numbered).agg(F.sum("n")).collect()
-    assert any(not gathered(plan) <= SUMMED for plan in plans(spark)[before:])
+    assert any(not gathered(plan) <= SUMMED for plan in plans(spark, before))
 
 
 @pytest.fixture(scope="module")
