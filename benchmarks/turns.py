@@ -12,8 +12,8 @@ from types import TracebackType
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-# threads that spin while another process has its turn would take its cores
-CALM = {"OMP_WAIT_POLICY": "passive", "PYTHONPATH": str(ROOT)}
+# as the framework has it (recsys/entry.py): threads that spin on while another process has its turn take its cores
+CALM = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "20000", "PYTHONPATH": str(ROOT)}
 
 
 def serve(turn: Callable[[], dict[str, Any]]) -> None:

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from recsys.nn.dropout import Dropout
+from recsys.nn.linear import Linear
 
 
 def attend(
@@ -97,11 +98,11 @@ class GatedBlock(nn.Module):
         self.num_heads, self.rotary = num_heads, rotary
         self.norm_attention = nn.RMSNorm(width)
         self.norm_feed = nn.RMSNorm(width)
-        self.qkv = nn.Linear(width, 3 * width)
-        self.gate = nn.Linear(width, width)
-        self.out = nn.Linear(width, width)
-        self.up = nn.Linear(width, 4 * width)
-        self.down = nn.Linear(2 * width, width)
+        self.qkv = Linear(width, 3 * width)
+        self.gate = Linear(width, width)
+        self.out = Linear(width, width)
+        self.up = Linear(width, 4 * width)
+        self.down = Linear(2 * width, width)
         self.dropout = Dropout(dropout)
 
     def forward(self, hidden_BLD: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from recsys.batch import Histories
 from recsys.nn.attention import fused_attention
+from recsys.nn.linear import Linear
 from recsys.schema import PAD, SECONDS_PER_DAY
 
 KEY_WIDTH = 32
@@ -76,8 +77,8 @@ class Recall(nn.Module):
     def __init__(self, *, width: int, has_time: bool) -> None:
         super().__init__()
         self.has_time = has_time
-        self.query = nn.Linear(width, KEY_WIDTH)
-        self.key = nn.Linear(width, KEY_WIDTH)
+        self.query = Linear(width, KEY_WIDTH)
+        self.key = Linear(width, KEY_WIDTH)
         self.decay = nn.Parameter(torch.tensor([-1.0]))
         for parameter in self.query.parameters():
             nn.init.zeros_(parameter)  # begin with age alone

@@ -21,6 +21,7 @@ from recsys.nn.dropout import Dropout
 from recsys.nn.event_tokens import NUM_AMOUNTS, amounts, searched
 from recsys.nn.item_tower import ItemTower, ItemTowerConfig
 from recsys.nn.learned import learned
+from recsys.nn.linear import Linear
 from recsys.nn.neighbours import Neighbours
 from recsys.nn.own_items import OwnItems, Recall, Repeats, own_items
 from recsys.nn.tables import ItemTable, ReplicatedTable
@@ -124,7 +125,7 @@ class UserModel(nn.Module):
         self.profile = nn.ModuleList(nn.Embedding(s + 1, width, padding_idx=0) for s in config.profile_sizes)
         for table in (self.event_type, *self.profile):
             nn.init.normal_(table.weight, std=0.02)
-        self.amount = nn.Linear(NUM_AMOUNTS + config.has_dwell, width)
+        self.amount = Linear(NUM_AMOUNTS + config.has_dwell, width)
         self.start = nn.Parameter(torch.randn(width) * 0.1)
         self.position, rotary = None, None
         if config.positions == "rotary":
@@ -138,12 +139,12 @@ class UserModel(nn.Module):
         )
         self.final_norm = nn.RMSNorm(width)
         if config.cross_attention:
-            self.cross_query = nn.Linear(width, width)
-            self.cross_key = nn.Linear(width, width)
-            self.cross_value = nn.Linear(width, width)
-            self.cross_out = nn.Linear(width, width)
-        self.user_projection = nn.Linear(width, config.score_width)
-        self.item_projection = nn.Linear(width, config.score_width)
+            self.cross_query = Linear(width, width)
+            self.cross_key = Linear(width, width)
+            self.cross_value = Linear(width, width)
+            self.cross_out = Linear(width, width)
+        self.user_projection = Linear(width, config.score_width)
+        self.item_projection = Linear(width, config.score_width)
         self.temperature = Temperature(config.temperature)
         if item_bias is None:
             item_bias = ReplicatedTable(num_rows=num_rows, width=1, std=ITEM_BIAS_STD)

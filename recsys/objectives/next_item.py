@@ -1,7 +1,7 @@
 """Softmax of the next item over many others, in pieces: the logits of all positions never exist at once.
 
-Legend: N positions, S score width, K items the target competes with, C positions of a piece, W columns of a
-piece: the K items, the target, and some to fill up the row.
+Legend: N positions, S score width, K items the target competes with, C positions of a piece, filled up to a
+number of rows that comes again, W columns of a piece: the K items, the target, and some to fill up the row.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from recsys.nn.linear import filled, full_rate, product_dtype
 
 # Of float32 logits: on a processor what its cache still holds some of, elsewhere what keeps the device busy.
 _PIECE_BYTES, _DEVICE_PIECE_BYTES = 8 << 20, 256 << 20
@@ -41,13 +43,18 @@ class _NextItem(torch.autograd.Function):
         ctx: Any, query_NS: Tensor, item_KS: Tensor, bias_K: Tensor, positive_N: Tensor, target_K_N: Tensor
     ) -> Tensor:
         needs_grad = any(ctx.needs_input_grad)
-        device = query_NS.device.type
-        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else query_NS.dtype
-        num_items, on_cpu = len(item_KS), device == "cpu"
-        filled = -(num_items + 1) % _ALIGNED + 1  # rows of zeros; the first one's column is the target's
-        query_NS, positive_N = query_NS.to(dtype), positive_N.float()
-        item_WS = F.pad(item_KS.to(dtype), (0, 0, 0, filled))
-        bias_W = F.pad(bias_K.float(), (0, filled), value=-math.inf)
+        dtype = product_dtype(query_NS)
+        num_items, num_queries, on_cpu = len(item_KS), len(query_NS), query_NS.device.type == "cpu"
+        beyond = -(num_items + 1) % _ALIGNED + 1  # rows of zeros; the first one's column is the target's
+        item_WS = F.pad(item_KS.to(dtype), (0, 0, 0, beyond))
+        bias_W = F.pad(bias_K.float(), (0, beyond), value=-math.inf)
+        size = filled(max(64, (_PIECE_BYTES if on_cpu else _DEVICE_PIECE_BYTES) // (4 * len(bias_W))))
+        pieces = [
+            slice(low, low + min(size, filled(num_queries - low))) for low in range(0, num_queries, size)
+        ]
+        num_rows = pieces[-1].stop if pieces else 0
+        query_NS = F.pad(query_NS.to(dtype), (0, 0, 0, num_rows - num_queries))
+        positive_N = positive_N.float()
         bias_W[num_items] = 0
         column_N1 = torch.where(target_K_N < 0, num_items, target_K_N)[:, None]
         ctx.set_materialize_grads(False)
@@ -55,15 +62,16 @@ class _NextItem(torch.autograd.Function):
         d_query_NS = torch.empty_like(query_NS) if needs_grad else None
         d_item_WS = torch.zeros(item_WS.shape, device=query_NS.device) if needs_grad else None
         d_bias_W, d_positive_N = torch.zeros_like(bias_W), torch.empty_like(positive_N)
-        size = max(64, (_PIECE_BYTES if on_cpu else _DEVICE_PIECE_BYTES) // (4 * len(bias_W)))
-        piece_CW = torch.empty(min(size, len(query_NS)), len(bias_W), device=query_NS.device)
+        piece_CW = torch.empty(min(size, num_rows), len(bias_W), device=query_NS.device)
         rounded_CW = piece_CW if dtype == torch.float32 else torch.empty_like(piece_CW, dtype=dtype)
-        for low in range(0, len(query_NS), size):
-            at = slice(low, low + size)
-            logit_CW = piece_CW[: len(query_NS[at])]
-            product_CW = torch.mm(query_NS[at], item_WS.T, out=rounded_CW[: len(logit_CW)])
+        for rows in pieces:
+            at = slice(rows.start, min(rows.stop, num_queries))
+            all_CW = piece_CW[: rows.stop - rows.start]
+            with full_rate():
+                product_CW = torch.mm(query_NS[rows], item_WS.T, out=rounded_CW[: len(all_CW)])
+            logit_CW = all_CW[: at.stop - at.start]
             if dtype != torch.float32:  # an addition of two types would make a copy of its own
-                logit_CW.copy_(product_CW)
+                logit_CW.copy_(product_CW[: len(logit_CW)])
             logit_CW += bias_W
             logit_CW.scatter_(1, column_N1[at], -math.inf)[:, num_items] = positive_N[at]
             share_CW = torch.softmax(logit_CW, 1, out=logit_CW if on_cpu else None)
@@ -73,11 +81,15 @@ class _NextItem(torch.autograd.Function):
                 continue
             d_positive_N[at] = share_C - 1
             d_bias_W += share_CW.sum(0)
-            d_logit_CW = share_CW if dtype == torch.float32 else product_CW.copy_(share_CW)
-            torch.mm(d_logit_CW, item_WS, out=d_query_NS[at])
-            d_item_WS += torch.mm(d_logit_CW.T, query_NS[at])
-        if d_item_WS is not None:
-            ctx.save_for_backward(d_query_NS, d_item_WS[:num_items], d_bias_W[:num_items], d_positive_N)
+            product_CW[len(share_CW) :] = 0
+            if share_CW.data_ptr() != product_CW.data_ptr():
+                product_CW[: len(share_CW)].copy_(share_CW)
+            with full_rate():
+                torch.mm(product_CW, item_WS, out=d_query_NS[rows])
+                d_item_WS += torch.mm(product_CW.T, query_NS[rows])
+        if d_query_NS is not None and d_item_WS is not None:
+            d_query_NS, d_item_WS = d_query_NS[:num_queries], d_item_WS[:num_items]
+            ctx.save_for_backward(d_query_NS, d_item_WS, d_bias_W[:num_items], d_positive_N)
         return loss
 
     @staticmethod
