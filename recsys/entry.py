@@ -15,8 +15,8 @@ from typing import Any, NoReturn
 from recsys.schema import InputError
 from recsys.warning import leave_when_warned
 
-# OpenMP threads that spin while they wait slow a step a hundred times on shared cores, those that sleep at once
-# halve the rate of small steps on cores of their own; libgomp's spin for some microseconds, others' sleep.
+# OpenMP threads that spin while they wait slow a step a hundred times on shared cores; those that sleep at
+# once halve the rate of small steps on cores of their own. libgomp's spin for a moment, others' sleep.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("GOMP_SPINCOUNT", "20000")
 

@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from recsys.nn.dropout import Dropout
-from recsys.nn.linear import Linear
+from recsys.nn.linear import Linear, product_dtype
+from recsys.nn.norm import RMSNorm
 
 
 def attend(
@@ -96,8 +97,8 @@ class GatedBlock(nn.Module):
     def __init__(self, *, width: int, num_heads: int, dropout: float, rotary: Rotary | None = None) -> None:
         super().__init__()
         self.num_heads, self.rotary = num_heads, rotary
-        self.norm_attention = nn.RMSNorm(width)
-        self.norm_feed = nn.RMSNorm(width)
+        self.norm_attention = RMSNorm(width)
+        self.norm_feed = RMSNorm(width)
         self.qkv = Linear(width, 3 * width)
         self.gate = Linear(width, width)
         self.out = Linear(width, width)
@@ -107,7 +108,7 @@ class GatedBlock(nn.Module):
 
     def forward(self, hidden_BLD: Tensor) -> Tensor:
         """(B, L, D) -> (B, L, D); position t sees positions up to t."""
-        normed_BLD = self.norm_attention(hidden_BLD)
+        normed_BLD = self.norm_attention(hidden_BLD).to(product_dtype(hidden_BLD))  # once for both who ask
         query_BLD, key_BLD, value_BLD = self.qkv(normed_BLD).chunk(3, -1)
         mixed_BLD = attend(query_BLD, key_BLD, value_BLD, num_heads=self.num_heads, rotary=self.rotary)
         hidden_BLD = hidden_BLD + self.dropout(self.out(mixed_BLD) * torch.sigmoid(self.gate(normed_BLD)))

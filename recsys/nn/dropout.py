@@ -21,4 +21,4 @@ class Dropout(nn.Dropout):
         count = values.numel()
         bits = torch.empty(-(-count // 4), dtype=torch.int64).random_(-(2**63), None)
         kept = bits.view(torch.int16)[:count].view(values.shape) >= dropped - _LEVELS // 2
-        return values * kept.to(values.dtype) * (_LEVELS / (_LEVELS - dropped))
+        return values * kept.to(values.dtype).mul_(_LEVELS / (_LEVELS - dropped))

@@ -23,6 +23,7 @@ from recsys.nn.item_tower import ItemTower, ItemTowerConfig
 from recsys.nn.learned import learned
 from recsys.nn.linear import Linear
 from recsys.nn.neighbours import Neighbours
+from recsys.nn.norm import RMSNorm
 from recsys.nn.own_items import OwnItems, Recall, Repeats, own_items
 from recsys.nn.tables import ItemTable, ReplicatedTable
 from recsys.nn.temperature import Temperature
@@ -120,7 +121,7 @@ class UserModel(nn.Module):
         if lookup is None:
             lookup = ReplicatedTable(num_rows=num_rows, width=width, std=ITEM_STD)
         self.item_tower = ItemTower(config=config.item_tower, lookup=lookup)
-        self.item_norm = nn.RMSNorm(width)
+        self.item_norm = RMSNorm(width)
         self.event_type = nn.Embedding(config.num_event_types + 1, width, padding_idx=0)
         self.profile = nn.ModuleList(nn.Embedding(s + 1, width, padding_idx=0) for s in config.profile_sizes)
         for table in (self.event_type, *self.profile):
@@ -137,7 +138,7 @@ class UserModel(nn.Module):
             GatedBlock(width=width, num_heads=config.num_heads, dropout=config.dropout, rotary=rotary)
             for _ in range(config.num_blocks)
         )
-        self.final_norm = nn.RMSNorm(width)
+        self.final_norm = RMSNorm(width)
         if config.cross_attention:
             self.cross_query = Linear(width, width)
             self.cross_key = Linear(width, width)
@@ -197,7 +198,7 @@ class UserModel(nn.Module):
         hidden_BLD = self.final_norm(hidden_BLD)
         user_BLD = hidden_BLD
         if self.config.cross_attention:
-            content_BLD = items.content_VD[histories.item_BL]
+            content_BLD = F.embedding(histories.item_BL, items.content_VD)
             content_BLD = self._with_start(content_BLD if words_BLD is None else content_BLD + words_BLD)
             user_BLD = hidden_BLD + self._crossed(hidden_BLD, content_BLD, profile_B1D)
         return UserStates(hidden_BLD, user_BLD, items.vector_VS)
@@ -243,8 +244,11 @@ class UserModel(nn.Module):
         # an event without an item adds nothing
         kept_BL1 = self.user_dropout((histories.item_BL != PAD).to(item_BLS.dtype)[..., None])
         mixed_BLS = self.recall.mix(states.hidden_BLD, item_BLS * kept_BL1)
-        said_NS = self.user_projection(self.user_dropout(states.user_BLD.flatten(0, 1)[position_N]))
-        both_NS = F.normalize(mixed_BLS.flatten(0, 1)[position_N], dim=-1, eps=1e-6) + said_NS
+        state_ND = F.embedding(position_N, states.user_BLD.flatten(0, 1))
+        recalled_NS = F.embedding(position_N, mixed_BLS.flatten(0, 1))
+        both_NS = F.normalize(recalled_NS, dim=-1, eps=1e-6) + self.user_projection(
+            self.user_dropout(state_ND)
+        )
         return F.normalize(both_NS, dim=-1, eps=1e-6)
 
     def item_terms(self, catalogue: Catalogue) -> Tensor:
@@ -337,7 +341,7 @@ class UserModel(nn.Module):
         config = self.config
         told_BLA = amounts(histories, has_time=config.has_time, has_dwell=config.has_dwell)
         type_BLD = self.event_type(learned(histories.event_type_BL, self.event_type))
-        event_BLD = item_VD[histories.item_BL] + type_BLD + self.amount(told_BLA)
+        event_BLD = F.embedding(histories.item_BL, item_VD) + type_BLD + self.amount(told_BLA)
         if words_BLD is not None:
             event_BLD = event_BLD + self.item_norm(words_BLD)  # as an item of these words
         tokens_BLD = self._with_start(event_BLD)

@@ -1,0 +1,43 @@
+"""The norm in few passes: torch's own values and gradients."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn as nn
+from torch import Tensor
+
+from recsys.nn.norm import RMSNorm
+
+D = 24
+
+
+def told(norm: nn.RMSNorm, values: Tensor) -> list[Tensor]:
+    """The output and the gradients of values and weight."""
+    values = values.clone().requires_grad_()
+    out = norm(values)
+    return [out.detach(), *torch.autograd.grad((out * torch.linspace(-1, 2, D)).sum(), [values, norm.weight])]
+
+
+@pytest.mark.parametrize("eps", [None, 1e-3])
+@pytest.mark.parametrize("shape", [(D,), (0, D), (9, D), (3, 5, D)])
+def test_it_is_the_root_mean_square_norm(shape: tuple[int, ...], eps: float | None) -> None:
+    torch.manual_seed(0)
+    values = torch.randn(shape) * 3
+    mine, theirs = RMSNorm(D, eps=eps), nn.RMSNorm(D, eps=eps)
+    with torch.no_grad():
+        for norm in (mine, theirs):
+            norm.weight.copy_(torch.linspace(0.5, 1.5, D))
+    for found, expected in zip(told(mine, values), told(theirs, values), strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_row_of_zeros_stays_one() -> None:
+    out, d_values, _ = told(RMSNorm(D), torch.zeros(2, D))
+    assert not out.any()
+    assert torch.isfinite(d_values).all()
+
+
+def test_other_types_are_torchs() -> None:
+    values = torch.randn(4, D, dtype=torch.bfloat16)
+    assert torch.equal(RMSNorm(D)(values), nn.RMSNorm(D)(values))
