@@ -10,6 +10,7 @@ import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
 
+from recsys.nn.causal import causal_attention, suits
 from recsys.nn.dropout import Dropout
 from recsys.nn.linear import Linear, product_dtype
 from recsys.nn.norm import RMSNorm
@@ -50,10 +51,16 @@ def fused_attention(
     mask: Tensor | None = None,
     scale: float | None = None,
 ) -> Tensor:
-    """Torch's kernel for the device; causal without a mask. On processors in float32 whatever comes in: its
-    backward in bf16 takes more than twice as long there.
+    """The fastest kernel for the device; causal without a mask. Values may be wider than queries and keys. On
+    processors in float32 whatever comes in: torch's backward in bf16 takes more than twice as long there.
     """
     dtype, is_causal = value_BNLH.dtype, mask is None
+    width = query_BNLH.shape[-1]
+    scale = width**-0.5 if scale is None else scale
+    if is_causal and suits(value_BNLH):
+        return causal_attention(query_BNLH, key_BNLH, value_BNLH, scale=scale)
+    if beyond := value_BNLH.shape[-1] - width:  # torch's want all widths equal
+        query_BNLH, key_BNLH = F.pad(query_BNLH, (0, beyond)), F.pad(key_BNLH, (0, beyond))
     if query_BNLH.device.type != "cpu":
         query_BNLH, key_BNLH = query_BNLH.to(dtype), key_BNLH.to(dtype)
         return F.scaled_dot_product_attention(

@@ -103,11 +103,10 @@ class Recall(nn.Module):
         """
         assert not self.has_time, "the age of an event differs from position to position"
         S = item_BLS.shape[-1]
-        room = max(S - KEY_WIDTH, 0)  # the fused kernel wants all widths equal
         mixed_BLS = fused_attention(
-            F.pad(self.query(hidden_BLD), (0, room))[:, None],
-            F.pad(self.key(hidden_BLD), (0, room))[:, None],
-            F.pad(item_BLS, (0, KEY_WIDTH + room - S, 1, 0))[:, None],
+            self.query(hidden_BLD)[:, None],
+            self.key(hidden_BLD)[:, None],
+            F.pad(item_BLS, (0, max(KEY_WIDTH - S, 0), 1, 0))[:, None],
             scale=KEY_WIDTH**-0.5,
         )
         return mixed_BLS[:, 0, :, :S]
