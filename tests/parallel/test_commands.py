@@ -88,6 +88,23 @@ def test_bf16_trains_and_is_judged_epoch_by_epoch(tiny_tables: Path, tiny_root: 
     assert not torch.equal(weight, weight.bfloat16().float()), "the optimizer's weights are not rounded"
 
 
+@pytest.mark.parametrize("strategy", ["ddp", "zero2", "zero3"])
+def test_the_best_epoch_is_the_bundle(tiny_tables: Path, tiny_root: Path, strategy: str) -> None:
+    name = f"{strategy}-best"
+    best = {"_target_": "recsys.parallel.best_epoch.BestEpoch", "path": "best.pt", "monitor": JUDGED}
+    settings = [f"+callbacks.best.{key}={value}" for key, value in best.items()]
+    small = ("data.plan.tokens=2048", "fit_until=validation", "optimizer.lr=0.05")  # epochs that differ
+    bundle = on_two_ranks(tiny_root, name, strategy, *settings, *small)
+    with (tiny_root / OUTPUTS / name / "csv" / "metrics.csv").open() as file:
+        figures = [float(row[JUDGED]) for row in csv.DictReader(file) if row[JUDGED]]
+    kept = torch.load(tiny_root / "best.pt", weights_only=True)
+    assert len(figures) > 1
+    assert kept["score"] == pytest.approx(max(figures))
+    weights = bundle.model.state_dict()
+    for part in ("item_tower.lookup.weight", "blocks.0.qkv.weight", "user_projection.weight"):
+        assert torch.equal(weights[part], kept["model"][part]), part
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
 def test_a_signal_ends_the_run_with_a_checkpoint(
     tiny_tables: Path, tiny_root: Path, number: signal.Signals
