@@ -38,7 +38,8 @@ class Linear(nn.Linear):
 def product_dtype(values: Tensor) -> torch.dtype:
     """Of a product with these under the autocast at hand."""
     device = values.device.type
-    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else values.dtype
+    is_cast = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+    return torch.get_autocast_dtype(device) if is_cast else values.dtype
 
 
 def goes_to_onednn(values: Tensor, dtype: torch.dtype) -> bool:
