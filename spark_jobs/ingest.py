@@ -25,6 +25,7 @@ from spark_jobs.edges import follow_edges
 from spark_jobs.feedback import outcomes_as_events
 from spark_jobs.ledger import EVENTS, OUTCOMES, Batch, Plan
 from spark_jobs.publish import uri
+from spark_jobs.session import pin
 from spark_jobs.settings import Dataset, Sensitive, SourceTable
 from spark_jobs.sources import local_files, read_events, read_table
 from spark_jobs.steps.clean import flag
@@ -48,12 +49,17 @@ def ingest(
 ) -> DataFrame:
     """Lines of the batches that `plan` reads, with `batch`, `unreadable` and `reason`, without the erased.
 
-    They are gone over several times: held, but where Parquet files are as good as what would be held.
+    They are gone over several times: held, but where Parquet files are as good as what would be held. At a
+    database, or through SQL that draws at random, a second look could give other rows and is never taken: a
+    lost executor ends the job, unless there is a checkpoint folder.
     """
     raw, batch = _raw(spark, dataset, plan)
     now = _ingested_at(plan.reads)
     plain = normalise(raw, dataset, batch=batch)
-    is_held = dataset.events.format != "parquet" or dataset.join is not None or not _is_steady(plain)
+    may_change = not _is_steady(plain) or any(
+        source.format == "jdbc" for source in (dataset.events, dataset.join) if source
+    )
+    is_held = may_change or dataset.events.format != "parquet" or dataset.join is not None
     if is_held:
         plain = normalise(_spread(raw), dataset, batch=batch)
     # Flagged before pseudonyms are made: a step that does not ask for them leaves them unmade.
@@ -70,6 +76,8 @@ def ingest(
             told = told.withColumn(Event.BATCH, F.lit(part.number))
             lines = lines.unionByName(flag(told, dataset, now=now))
     lines = without_erased(lines, erased)
+    if may_change:
+        return pin(lines)
     return lines.cache() if is_held else lines
 
 

@@ -148,16 +148,16 @@ def test_a_second_file_is_joined_and_both_are_fingerprinted(spark: Any, tmp_path
 
 
 @pytest.mark.parametrize(
-    ("order_id", "is_held"), [("invoice", False), ("uuid()", True)], ids=["as it is", "drawn at random"]
+    ("order_id", "is_pinned"), [("invoice", False), ("uuid()", True)], ids=["as it is", "drawn at random"]
 )
 def test_parquet_is_read_again_unless_that_would_tell_something_else(
-    spark: Any, tmp_path: Path, order_id: str, is_held: bool
+    spark: Any, tmp_path: Path, order_id: str, is_pinned: bool
 ) -> None:
     path = shop.write(shop.regular_lines(), tmp_path / "raw.parquet")
     columns = dataclasses.replace(shop.dataset(path).columns, order_id=order_id)
     settings = shop.settings(path, tmp_path, columns=columns)
     taken = plan(settings, None, None, key_version="demo", now=shop.seconds(200))
     lines = ingest(spark, settings.dataset, taken, outcomes=None, key=load_key(), erased=frozenset())
-    assert lines.is_cached is is_held
+    made_of = lines._jdf.queryExecution().executedPlan().toString()
+    assert ("ExistingRDD" in made_of, "FileScan" in made_of) == (is_pinned, not is_pinned)
     assert lines.count() == len(shop.regular_lines())
-    lines.unpersist()
