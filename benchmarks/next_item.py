@@ -149,9 +149,11 @@ def main() -> None:
 
 
 def _over_seeds(values: list[float]) -> dict[str, float]:
-    """Mean over seeds, and the standard deviation from seed to seed."""
-    spread = float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")
-    return {"mean": round(float(np.mean(values)), 4), "between_seeds": round(spread, 4)}
+    """Mean over seeds, and of several the standard deviation from seed to seed."""
+    found = {"mean": float(np.mean(values))}
+    if len(values) > 1:
+        found["between_seeds"] = float(np.std(values, ddof=1))
+    return {name: round(value, 4) for name, value in found.items()}
 
 
 if __name__ == "__main__":
