@@ -17,8 +17,9 @@ from recsys.warning import leave_when_warned
 
 # OpenMP threads that spin while they wait slow a step a hundred times on shared cores; those that sleep at
 # once halve the rate of small steps on cores of their own. libgomp's spin for a moment, others' sleep.
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-os.environ.setdefault("GOMP_SPINCOUNT", "20000")
+if "OMP_WAIT_POLICY" not in os.environ:
+    os.environ["OMP_WAIT_POLICY"] = "passive"
+    os.environ.setdefault("GOMP_SPINCOUNT", "20000")
 
 
 _NUMBERS = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_PORT", "SLURM_PROCID")  # what launchers set

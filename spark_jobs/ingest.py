@@ -50,8 +50,8 @@ def ingest(
     """Lines of the batches that `plan` reads, with `batch`, `unreadable` and `reason`, without the erased.
 
     They are gone over several times: held, but where Parquet files are as good as what would be held. At a
-    database, or through SQL that draws at random, a second look could give other rows and is never taken: a
-    lost executor ends the job, unless there is a checkpoint folder.
+    database, or through SQL that draws at random, a second look could give other rows: such lines are pinned,
+    and a lost executor ends the job then, unless there is a checkpoint folder.
     """
     raw, batch = _raw(spark, dataset, plan)
     now = _ingested_at(plan.reads)

@@ -118,10 +118,12 @@ def _same(batch: TrainBatch) -> TrainBatch:
     return batch
 
 
-def _in_bursts(batches: Iterator[TrainBatch]) -> Iterator[TrainBatch]:
+def _in_bursts(batches: Iterator[TrainBatch], *, most: int) -> Iterator[TrainBatch]:
     """The same, made a few at a time: right after a step the caches are cold and one takes thrice as long."""
-    while burst := list(islice(batches, _BURST)):
+    left = most
+    while burst := list(islice(batches, min(_BURST, left))):
         yield from burst
+        left = left - len(burst) or most
 
 
 def _ignore_preemption(worker: int) -> None:
@@ -169,7 +171,8 @@ class ElasticLoader:
             generator=torch.Generator(),  # else its seed is drawn from the stream that dropout uses
         )
         began = time.perf_counter()
-        batches = iter(loader) if self.num_workers else _in_bursts(iter(loader))
+        ahead = self.num_workers > 0 or torch.cuda.is_available()  # made while a step goes on
+        batches = iter(loader) if ahead else _in_bursts(iter(loader), most=len(self))
         for micro, batch in enumerate(batches, 1):
             self.waited_s += time.perf_counter() - began
             if micro % self.accumulate == 0:

@@ -59,7 +59,7 @@ def fused_attention(
     scale = width**-0.5 if scale is None else scale
     if is_causal and suits(value_BNLH):
         return causal_attention(query_BNLH, key_BNLH, value_BNLH, scale=scale)
-    if beyond := value_BNLH.shape[-1] - width:  # torch's want all widths equal
+    if (beyond := value_BNLH.shape[-1] - width) > 0:  # torch's want all widths equal
         query_BNLH, key_BNLH = F.pad(query_BNLH, (0, beyond)), F.pad(key_BNLH, (0, beyond))
     if query_BNLH.device.type != "cpu":
         query_BNLH, key_BNLH = query_BNLH.to(dtype), key_BNLH.to(dtype)

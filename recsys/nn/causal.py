@@ -82,7 +82,7 @@ class _Causal(torch.autograd.Function):
         q_room, k_room, v_room, out_room = rooms.new(H), rooms.new(H), rooms.new(G), rooms.new(G)
         score_room = rooms.new(rooms.positions)
         mixed_BNLG = value_BNLG.new_empty(B, L, N, G).transpose(1, 2)
-        with full_rate():
+        with full_rate(q_room):
             for at in rooms.parts:
                 query, key = rooms.put(query_BNLH[at], q_room), rooms.put(key_BNLH[at], k_room)
                 value = rooms.put(value_BNLG[at], v_room)
@@ -100,7 +100,7 @@ class _Causal(torch.autograd.Function):
         d_room, narrow_room, wide_room = rooms.new(G), rooms.new(H), rooms.new(G)
         score_room, d_score_room = rooms.new(rooms.positions), rooms.new(rooms.positions)
         d_inputs = [each.new_empty(B, L, N, each.shape[-1]).transpose(1, 2) for each in inputs]
-        with full_rate():
+        with full_rate(d_room):
             for at in rooms.parts:
                 query, key, value = (
                     rooms.put(each[at], room) for each, room in zip(inputs, in_rooms, strict=True)

@@ -17,9 +17,10 @@ class RMSNorm(nn.RMSNorm):
     """`nn.RMSNorm` over the last axis (Zhang and Sennrich 2019): values / root mean square * weight."""
 
     def forward(self, values: Tensor) -> Tensor:
-        if values.device.type != "cpu" or values.dtype != self.weight.dtype:
+        plain = values.device.type == "cpu" and len(self.normalized_shape) == 1 and self.weight is not None
+        if not plain or not values.dtype == self.weight.dtype == torch.float32:
             return super().forward(values)
-        eps = torch.finfo(values.dtype).eps if self.eps is None else self.eps
+        eps = torch.finfo(torch.float32).eps if self.eps is None else self.eps
         normed: Tensor = _Norm.apply(values, self.weight, eps)  # type: ignore[no-untyped-call]
         return normed
 

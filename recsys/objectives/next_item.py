@@ -48,10 +48,9 @@ class _NextItem(torch.autograd.Function):
         beyond = -(num_items + 1) % _ALIGNED + 1  # rows of zeros; the first one's column is the target's
         item_WS = F.pad(item_KS.to(dtype), (0, 0, 0, beyond))
         bias_W = F.pad(bias_K.float(), (0, beyond), value=-math.inf)
-        size = filled(max(64, (_PIECE_BYTES if on_cpu else _DEVICE_PIECE_BYTES) // (4 * len(bias_W))))
-        pieces = [
-            slice(low, low + min(size, filled(num_queries - low))) for low in range(0, num_queries, size)
-        ]
+        full = filled if on_cpu else int  # elsewhere any number of rows is as good
+        size = full(max(64, (_PIECE_BYTES if on_cpu else _DEVICE_PIECE_BYTES) // (4 * len(bias_W))))
+        pieces = [slice(low, low + min(size, full(num_queries - low))) for low in range(0, num_queries, size)]
         num_rows = pieces[-1].stop if pieces else 0
         query_NS = F.pad(query_NS.to(dtype), (0, 0, 0, num_rows - num_queries))
         positive_N = positive_N.float()
@@ -67,7 +66,7 @@ class _NextItem(torch.autograd.Function):
         for rows in pieces:
             at = slice(rows.start, min(rows.stop, num_queries))
             all_CW = piece_CW[: rows.stop - rows.start]
-            with full_rate():
+            with full_rate(query_NS):
                 product_CW = torch.mm(query_NS[rows], item_WS.T, out=rounded_CW[: len(all_CW)])
             logit_CW = all_CW[: at.stop - at.start]
             if dtype != torch.float32:  # an addition of two types would make a copy of its own
@@ -81,12 +80,17 @@ class _NextItem(torch.autograd.Function):
                 continue
             d_positive_N[at] = share_C - 1
             d_bias_W += share_CW.sum(0)
-            product_CW[len(share_CW) :] = 0
-            if share_CW.data_ptr() != product_CW.data_ptr():
-                product_CW[: len(share_CW)].copy_(share_CW)
-            with full_rate():
-                torch.mm(product_CW, item_WS, out=d_query_NS[rows])
-                d_item_WS += torch.mm(product_CW.T, query_NS[rows])
+            if on_cpu and dtype == torch.float32:
+                d_logit_CW = all_CW
+            elif dtype == torch.float32:
+                d_logit_CW = share_CW
+            else:
+                d_logit_CW = product_CW
+                d_logit_CW[: len(share_CW)].copy_(share_CW)
+            d_logit_CW[len(share_CW) :] = 0
+            with full_rate(query_NS):
+                torch.mm(d_logit_CW, item_WS, out=d_query_NS[rows])
+                d_item_WS += torch.mm(d_logit_CW.T, query_NS[rows])
         if d_query_NS is not None and d_item_WS is not None:
             d_query_NS, d_item_WS = d_query_NS[:num_queries], d_item_WS[:num_items]
             ctx.save_for_backward(d_query_NS, d_item_WS, d_bias_W[:num_items], d_positive_N)

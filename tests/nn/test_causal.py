@@ -47,10 +47,11 @@ def test_bfloat16_comes_out_as_it_came_in() -> None:
         torch.testing.assert_close(mine.float(), exact, rtol=5e-2, atol=5e-2)
 
 
+@pytest.mark.parametrize("width", [3, 10])
 @pytest.mark.parametrize("suited", [True, False])
-def test_either_way_gives_the_same(suited: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_either_way_gives_the_same(suited: bool, width: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(attention, "suits", lambda _: suited)
-    inputs = tensors(3, 1, 40, 4, 10)
+    inputs = tensors(3, 1, 40, 4, width)
     query, key, value = inputs
     visible = torch.ones(40, 40).tril() > 0
     score = (query @ key.transpose(2, 3) / 2).masked_fill(~visible, float("-inf"))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 import torch.nn as nn
@@ -26,6 +28,11 @@ def told(layer: nn.Linear, values: Tensor) -> list[Tensor]:
     out = layer(values)
     weight = torch.linspace(-1, 1, WIDTH_OUT).to(out.dtype)
     return [out.detach(), *torch.autograd.grad((out * weight).sum(), [values, *layer.parameters()])]
+
+
+@pytest.fixture(autouse=True)
+def few_rows_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(linear, "_LEAST_PRODUCTS", 0)
 
 
 @pytest.mark.parametrize("rows", [(), (0,), (1,), (15,), (16,), (7, 11), (1001,), (4096,)])
@@ -62,11 +69,30 @@ def test_parts_are_of_few_sizes() -> None:
 def test_products_are_not_rounded() -> None:
     torch.manual_seed(1)
     one, other = torch.randn(200, 300), torch.randn(300, 100)
-    before = torch.get_float32_matmul_precision()
-    with full_rate():
+    with full_rate(one):
         found = one @ other
-    assert torch.get_float32_matmul_precision() == before
     torch.testing.assert_close(found.double(), one.double() @ other.double(), rtol=1e-5, atol=1e-4)
+
+
+def test_the_switch_is_turned_back_by_the_last_of_several_threads() -> None:
+    if not linear._has_exact_onednn():
+        pytest.skip("float32 products stay where they are here")
+    of_onednn, values = torch.backends.mkldnn.matmul, torch.ones(1)  # type: ignore[attr-defined]
+    before, of_gpus = of_onednn.fp32_precision, torch.backends.cuda.matmul.allow_tf32
+
+    def work() -> None:
+        for _ in range(500):
+            with full_rate(values), full_rate(values):
+                assert of_onednn.fp32_precision == "bf16"
+
+    with ThreadPoolExecutor(4) as pool:
+        for done in [pool.submit(work) for _ in range(4)]:
+            done.result()
+    with pytest.raises(InterruptedError), full_rate(values):
+        raise InterruptedError
+    with full_rate(values):
+        assert torch.backends.cuda.matmul.allow_tf32 == of_gpus
+    assert of_onednn.fp32_precision == before
 
 
 @pytest.mark.parametrize("exact", [True, False])
@@ -79,8 +105,6 @@ def test_a_processor_that_would_round_keeps_its_own(exact: bool, monkeypatch: py
             assert goes_to_onednn(torch.ones(1), torch.float32) is exact
             assert goes_to_onednn(torch.ones(1), torch.bfloat16)
         assert not goes_to_onednn(torch.ones(1), torch.float64)
-        before = torch.get_float32_matmul_precision()
-        with full_rate():
-            assert torch.get_float32_matmul_precision() == ("medium" if exact else before)
+        assert not goes_to_onednn(torch.ones(1, device="meta"), torch.float32)
     finally:
         linear._has_exact_onednn.cache_clear()

@@ -38,6 +38,7 @@ def test_a_row_of_zeros_stays_one() -> None:
     assert torch.isfinite(d_values).all()
 
 
-def test_other_types_are_torchs() -> None:
-    values = torch.randn(4, D, dtype=torch.bfloat16)
-    assert torch.equal(RMSNorm(D)(values), nn.RMSNorm(D)(values))
+@pytest.mark.parametrize("weight", [torch.float32, torch.bfloat16])
+def test_other_types_are_torchs(weight: torch.dtype) -> None:
+    values = torch.randn(4, D, dtype=torch.bfloat16) / 100  # small ones: torch adds float32's epsilon
+    assert torch.equal(RMSNorm(D).to(weight)(values), nn.RMSNorm(D).to(weight)(values))
