@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-# as recsys/entry.py has it: threads that spin on while another process has its turn would take its cores
+# as recsys/entry.py has it for all commands: threads that spun on in another's turn would take its cores
 CALM = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "20000", "PYTHONPATH": str(ROOT)}
 
 

@@ -73,6 +73,8 @@ class _Rooms:
 
 
 class _Causal(torch.autograd.Function):
+    """Keeps what came in alone."""
+
     @staticmethod
     def forward(ctx: Any, query_BNLH: Tensor, key_BNLH: Tensor, value_BNLG: Tensor, scale: float) -> Tensor:
         ctx.save_for_backward(query_BNLH, key_BNLH, value_BNLG)
