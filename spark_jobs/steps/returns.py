@@ -13,7 +13,8 @@ from pyspark.sql import functions as F
 
 from recsys.schema import EventType
 from spark_jobs.columns import Event
-from spark_jobs.session import keep
+from spark_jobs.lookup import SENT_TO_ALL
+from spark_jobs.session import keep, pin
 from spark_jobs.steps.clean import Reason
 from spark_jobs.steps.order import stable_key
 
@@ -27,10 +28,7 @@ def match_returns(events: DataFrame, ties: Sequence[str]) -> DataFrame:
     `events`: deduplicated rows with `event_id`. Every input row comes out once, and where it lay if rows were
     laid out by user.
     """
-    matches = keep(_credits(_partners(events, ties)))
-    refunds = matches.select(Event.USER_KEY, Event.EVENT_ID, "credit", "purchase_timestamp")
-    refunded = matches.groupBy(Event.USER_KEY, PURCHASE_ID).agg(F.min("completed_at").alias("completed_at"))
-    joined = _beside(_beside(events, refunds), refunded.withColumnRenamed(PURCHASE_ID, Event.EVENT_ID))
+    joined = _beside(events, pin(_told(keep(_credits(_partners(events, ties))))))
     is_return = F.col(Event.EVENT_TYPE) == EventType.RETURN
     is_orphan = is_return & F.col("purchase_timestamp").isNull()
     credit = F.coalesce(F.col("credit"), F.col(Event.VALUE))
@@ -56,12 +54,32 @@ def keep_without_matching(events: DataFrame) -> DataFrame:
     )
 
 
+def _told(matches: DataFrame) -> DataFrame:
+    """What is told of a return (`credit`, `purchase_timestamp`) and of its purchase (`completed_at`)."""
+    purchase, none = F.col(PURCHASE_ID).alias(Event.EVENT_ID), F.lit(None)
+    refunds = matches.select(
+        *(Event.USER_KEY, Event.EVENT_ID, "credit", "purchase_timestamp"),
+        none.cast("long").alias("completed_at"),
+    )
+    refunded = matches.groupBy(Event.USER_KEY, purchase).agg(
+        none.cast("double").alias("credit"),
+        none.cast("long").alias("purchase_timestamp"),
+        F.min("completed_at").alias("completed_at"),
+    )
+    return refunds.unionByName(refunded)
+
+
 def _beside(events: DataFrame, told: DataFrame) -> DataFrame:
-    """Events with what is told of some of them. Those are few, so their hash table is, and events stay."""
-    about = {Event.USER_KEY: "told_user", Event.EVENT_ID: "told_event"}
-    same = (F.col(Event.USER_KEY) == F.col("told_user")) & (F.col(Event.EVENT_ID) == F.col("told_event"))
-    told = told.withColumnsRenamed(about).hint("shuffle_hash")
-    return events.join(told, on=same, how="left").drop(*about.values())
+    """Events, where they lie, with what is told of some of them: of few every task has all, of more what is
+    told of its own users."""
+    told = told.withColumnsRenamed({Event.USER_KEY: "told_user", Event.EVENT_ID: "told_event"})
+    is_same = F.col(Event.EVENT_ID) == F.col("told_event")
+    if told.count() <= SENT_TO_ALL:
+        joined = events.join(F.broadcast(told.drop("told_user")), on=is_same, how="left")
+    else:
+        is_same &= F.col(Event.USER_KEY) == F.col("told_user")
+        joined = events.join(told.hint("shuffle_hash"), on=is_same, how="left")
+    return joined.drop("told_user", "told_event")
 
 
 def _partners(events: DataFrame, ties: Sequence[str]) -> DataFrame:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
+from spark_jobs.steps import returns
 from spark_jobs.steps.returns import keep_without_matching, match_returns
 
 SCHEMA = (
@@ -88,6 +91,23 @@ def test_nothing_to_return_goes_to_the_quarantine(spark: Any) -> None:
         3: "return_without_purchase",
     }
     assert found[2]["value"] == 1.0
+
+
+def test_more_than_every_task_may_hold_is_told_user_by_user(
+    spark: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [
+        row(1, "purchase", 10, 3),
+        row(2, "return", 20, 3),
+        row(3, "purchase", 5, 4, user="v"),
+        row(4, "return", 25, 1, user="v"),
+        row(5, "return", 30, 1, user="w"),
+    ]
+    by_event = matched(spark, *rows)
+    monkeypatch.setattr(returns, "SENT_TO_ALL", 3)
+    assert matched(spark, *rows) == by_event
+    assert [by_event[i]["value"] for i in (2, 4)] == [-3.0, -1.0]
+    assert (by_event[1]["returned_at"], by_event[5]["reason"]) == (20, "return_without_purchase")
 
 
 def test_without_money_rows_pass_with_no_value(spark: Any) -> None:
