@@ -20,9 +20,10 @@ def deduplicate(events: DataFrame, ties: Sequence[str]) -> DataFrame:
 
     `ties`: from `tie_columns`, so that equal rows follow one another.
     """
-    line = F.struct(Event.TIMESTAMP, *ties)
     by_user = Window.partitionBy(Event.USER_KEY).orderBy(*stable_key(ties), Event.BATCH)
-    is_again = F.lag(line).over(by_user).eqNullSafe(line)
+    # Column by column: of a struct of all of them Spark would sort a second copy of each row.
+    is_same = [F.lag(name).over(by_user).eqNullSafe(F.col(name)) for name in (Event.TIMESTAMP, *ties)]
+    is_again = reduce(and_, is_same)
     return laid_out(events).withColumn(_IS_AGAIN, is_again).where(~F.col(_IS_AGAIN)).drop(_IS_AGAIN)
 
 
