@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TypeVar
 
-from pyspark import SparkConf, SparkContext, inheritable_thread_target
+from pyspark import SparkConf, SparkContext, StorageLevel, inheritable_thread_target
 from pyspark.sql import DataFrame, SparkSession
 
 from recsys.schema import InputError
@@ -113,11 +113,14 @@ def _cause(lines: list[str]) -> str:
     return (errors or told or [""])[0]
 
 
-def pin(frame: DataFrame) -> DataFrame:
-    """Compute once and cut the lineage; on a cluster with a checkpoint folder, surviving a lost executor."""
+def pin(frame: DataFrame, *, on: StorageLevel = StorageLevel.MEMORY_AND_DISK) -> DataFrame:
+    """Compute once and cut the lineage; on a cluster with a checkpoint folder, surviving a lost executor.
+
+    `on`: where the rows wait. Those that are read once more had better not take the memory of others.
+    """
     if frame.sparkSession.sparkContext.getCheckpointDir():
         return frame.checkpoint()
-    return frame.localCheckpoint()
+    return frame.localCheckpoint(storageLevel=on)
 
 
 def keep(frame: DataFrame) -> DataFrame:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import ceil
 
+from pyspark import StorageLevel
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
@@ -28,7 +29,7 @@ def equal_shards(frame: DataFrame, *, rows: int, order: Sequence[str]) -> DataFr
     Each is sorted by `order`, so that a reader can pass over row groups by their statistics.
     """
     place = F.monotonically_increasing_id()
-    placed = pin(frame.withColumn(_PLACE, place))
+    placed = pin(frame.withColumn(_PLACE, place), on=StorageLevel.DISK_ONLY)
     parts = placed.groupBy(F.shiftright(_PLACE, _PART_BIT).alias(_PART)).count().collect()
     counts = {row[_PART]: row["count"] for row in parts}
     total = sum(counts.values())
