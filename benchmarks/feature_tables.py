@@ -33,7 +33,7 @@ SPARK = {
     "master": "local[*]",
     "driver_memory": "4g",
     "shuffle_partitions": 16,
-    "java_options": "-XX:+UseParallelGC -XX:-DontCompileHugeMethods",
+    "java_options": "-XX:+UseParallelGC -XX:-DontCompileHugeMethods -Xms4g",
 }
 EVENT_LOG = {"enabled": "true", "compress": "false", "rolling.enabled": "false"}
 AIMS = {"multiple": 5.0, "growth": 1.15, "peak_gib": 6.0, "straggling": 3.0}

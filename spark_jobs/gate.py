@@ -12,12 +12,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from pyspark.sql import Column as SparkColumn
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from recsys.schema import SECONDS_PER_DAY, InputError
 from spark_jobs.columns import Event
 from spark_jobs.feedback import is_outcome
+from spark_jobs.measures import measured
 from spark_jobs.sights import Sights
 from spark_jobs.steps.clean import Reason
 from spark_jobs.steps.normalise import UNREADABLE_JOINT
@@ -72,48 +74,49 @@ class Check:
     passed: bool
 
 
-def measure_raw(flagged: DataFrame) -> dict[str, float]:
-    """Counts over every row handed in (one pass): completeness, `rows_in` and the outcomes among them."""
+def measure_raw(flagged: DataFrame, rejected: DataFrame, *, has_outcomes: bool) -> dict[str, float]:
+    """Counts over every row handed in: completeness, `rows_in` and the outcomes among them.
 
-    def filled(name: str) -> Any:
-        return F.count(F.col(name)).alias(f"with_{name}")
-
-    row = flagged.agg(
-        F.count(F.lit(1)).alias("rows_in"),
-        F.count_if(is_outcome()).alias("outcomes_in"),
-        # for want of a user before anything else, so that no pseudonym need be made to count them
-        F.count_if(~F.col(Event.REASON).eqNullSafe(Reason.MISSING_USER)).alias(f"with_{Event.USER_KEY}"),
-        # a sound row without an item is of a type that needs none
-        F.count_if(F.col(Event.ITEM_ID).isNotNull() | F.col(Event.REASON).isNull()).alias(
-            f"with_{Event.ITEM_ID}"
-        ),
-        filled(Event.TIMESTAMP),
-        F.count_if(F.col(Event.REASON).isNull()).alias("rows_clean"),
-    ).first()
-    assert row is not None
-    return row.asDict()
+    `rejected`: those of `flagged` with a reason. What the others have need not be looked at: a sound row
+    names a user and a time, and an item unless it is of a type that needs none.
+    """
+    rows_in = flagged.count()
+    outcomes_in = flagged.where(is_outcome()).count() if has_outcomes else 0
+    lacks = {
+        Event.USER_KEY: F.col(Event.REASON) == Reason.MISSING_USER,
+        Event.ITEM_ID: F.col(Event.ITEM_ID).isNull(),
+        Event.TIMESTAMP: F.col(Event.TIMESTAMP).isNull(),
+    }
+    counted = {"rejected": F.count(F.lit(1))} | {name: F.count_if(lack) for name, lack in lacks.items()}
+    lacking = measured(rejected, counted)
+    rows_clean = rows_in - lacking.pop("rejected")
+    counts = {"rows_in": rows_in, "outcomes_in": outcomes_in, "rows_clean": rows_clean}
+    return counts | {f"with_{name}": rows_in - count for name, count in lacking.items()}
 
 
-def unreadable_columns(flagged: DataFrame) -> list[str]:
+def unreadable_columns(rejected: DataFrame) -> list[str]:
     """Names of the numbers for which rows went to the quarantine as unreadable."""
-    rows = flagged.where(F.col(Event.REASON) == Reason.UNREADABLE_NUMBER)
+    rows = rejected.where(F.col(Event.REASON) == Reason.UNREADABLE_NUMBER)
     names = rows.select(F.explode(F.split(Event.UNREADABLE, UNREADABLE_JOINT)).alias("name")).distinct()
     return sorted(row["name"] for row in names.collect())
 
 
-def measure_kept(kept: DataFrame, sights: Sights) -> dict[str, float]:
-    """Volume, ranges and dates of the kept rows."""
-    row = kept.agg(
-        F.count(F.lit(1)).alias("rows_kept"),
-        F.count_if(_has_text()).alias("with_text"),
-        F.max(Event.UNIT_PRICE).alias("max_unit_price"),
-        F.max(Event.QUANTITY).alias("max_quantity"),
-        F.min(Event.TIMESTAMP).alias("first_timestamp"),
-        F.max(Event.TIMESTAMP).alias("last_timestamp"),
-    ).first()
-    assert row is not None
-    found = {name: value for name, value in row.asDict().items() if value is not None}
-    return found | {"num_users": sights.users.count(), "num_items": sights.items.count()}
+def measure_kept(
+    kept: DataFrame, sights: Sights, beside: Mapping[str, SparkColumn]
+) -> tuple[dict[str, float], dict[str, Any]]:
+    """Volume, ranges and dates of the kept rows, and in the same pass what is asked `beside`."""
+    own = {
+        "rows_kept": F.count(F.lit(1)),
+        "with_text": F.count_if(_has_text()),
+        "max_unit_price": F.max(Event.UNIT_PRICE),
+        "max_quantity": F.max(Event.QUANTITY),
+        "first_timestamp": F.min(Event.TIMESTAMP),
+        "last_timestamp": F.max(Event.TIMESTAMP),
+    }
+    found = measured(kept, own | dict(beside))
+    known = {name: found[name] for name in own if found[name] is not None}
+    known |= {"num_users": sights.users.count(), "num_items": sights.items.count()}
+    return known, {name: found[name] for name in beside}
 
 
 def _has_text() -> Any:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
 
 from recsys.pseudonym import Key, load_key
 from recsys.rotating import check_not_rotating
@@ -49,12 +50,11 @@ from spark_jobs.publish import (
     write_table,
 )
 from spark_jobs.quality import judged, judged_leaks, quality_page, thresholds_of
-from spark_jobs.session import together
+from spark_jobs.session import pin, together
 from spark_jobs.settings import Dataset, JobSettings, SourceTable
 from spark_jobs.shards import SORTED_BY, equal_shards
 from spark_jobs.sizes import table_sizes
 from spark_jobs.sources import fingerprints, local_files, read_table
-from spark_jobs.steps.clean import Reason
 from spark_jobs.steps.pseudonymise import without_erased
 from spark_jobs.steps.sensitive import SEALED_SCHEMA
 from spark_jobs.steps.sort import Sorted, sort_out
@@ -94,21 +94,28 @@ def _build(settings: JobSettings, spark: SparkSession, stages: Stages) -> Path:
         edges = follows(spark, dataset, key, erased=erased)
         flagged = ingest(spark, dataset, taken, outcomes=outcomes, key=key, erased=erased)
         told = without_erased(read_table(spark, outcomes), erased) if outcomes else None
-        raw_counts = gate.measure_raw(flagged)
+        rejected = pin(flagged.where(F.col(Event.REASON).isNotNull()))
+        raw_counts = gate.measure_raw(flagged, rejected, has_outcomes=outcomes is not None)
         if taken.stored is None and raw_counts["rows_in"] == raw_counts["outcomes_in"]:
             raise InputError(f"{dataset.events.path} is an empty table; give one with rows")
     with stages("cleaning"):
         earlier = earlier_batches(spark, taken)
         rows = sort_out(
-            flagged.drop(Event.UNREADABLE), dataset, raw_counts, earlier=earlier, newest=taken.newest
+            flagged.drop(Event.UNREADABLE),
+            rejected.drop(Event.UNREADABLE),
+            dataset,
+            raw_counts,
+            earlier=earlier,
+            newest=taken.newest,
         )
-        has_unreadable = Reason.UNREADABLE_NUMBER in rows.quarantined
-        unreadable = gate.unreadable_columns(flagged) if has_unreadable else []
-        looks = profile(rows.kept, items=rows.sights.items, before=profile_of(previous))
+        unreadable = gate.unreadable_columns(rejected)
+        looks = profile(rows.kept, sights=rows.sights, plain=rows.plain, before=profile_of(previous))
         checks = judged(rows, looks, settings, unreadable=unreadable)
     with stages("indexing"):
         cuts = _cuts(settings, rows)
         indexed, is_based = indexed_events(dataset, rows, taken, prior_indices(spark, previous))
+        if settings.mode != "incremental":
+            rows.let_go()
     with stages("features"):
         tables = build_tables(
             indexed,

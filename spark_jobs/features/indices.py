@@ -19,7 +19,7 @@ NUMBERED_BY = "numbered_by"
 
 @dataclass(frozen=True, kw_only=True)
 class Indexed:
-    """Kept events with indices and positions, and the id maps they came from."""
+    """Kept events with indices and positions instead of ids, and the id maps they came from."""
 
     events: DataFrame
     users: DataFrame  # user_key, user_index, first_seen
@@ -72,7 +72,9 @@ def index_events(
     events = (
         with_item_index(kept.join(indices, on=Column.USER_KEY, how="inner"), items)
         .withColumn(Event.TYPE_INDEX, F.element_at(types, F.col(Event.EVENT_TYPE)))
+        .drop(Event.ITEM_ID, Event.BATCH)
         .withColumn(Event.POSITION, F.row_number().over(in_order))
+        .drop(Event.EVENT_ID)
     )
     return Indexed(events=keep(events), users=users, items=items, ties=ties, last_timestamp=last_timestamp)
 

@@ -69,15 +69,20 @@ def facts_at_cuts(events: DataFrame, cuts: Sequence[int], targets: Sequence[str]
 
 
 def snapshots(
-    facts: DataFrame, items: DataFrame, table: DataFrame | None, *, ties: Sequence[str]
+    facts: DataFrame,
+    items: DataFrame,
+    table: DataFrame | None,
+    *,
+    cuts: Sequence[int],
+    ties: Sequence[str],
 ) -> DataFrame:
     """(valid_from, item): text, price, popularity, in_training, known_at, the item table's columns.
 
     An item not yet seen at the cut shows what was known at its first sight. `items`: item_index, item_id,
-    first_seen; `table`: the undated item table, by item_id.
+    first_seen; `table`: the undated item table, by item_id; `cuts`: those of `facts`.
     """
     is_known, is_first = F.col(IS_KNOWN), F.col(Event.TIMESTAMP) <= F.col(Column.FIRST_SEEN)
-    place = F.struct(*stable_key(ties))
+    place = F.struct(*stable_key([name for name in ties if name != Event.ITEM_ID]))
     has_price = F.col(Event.UNIT_PRICE) > 0
 
     def latest_text(when: SparkColumn) -> SparkColumn:
@@ -106,8 +111,8 @@ def snapshots(
         )
     )
     in_training = F.coalesce(Column.IN_TRAINING, F.lit(False))
-    valid_from = facts.select(Column.VALID_FROM).distinct()
-    every = items.crossJoin(F.broadcast(valid_from))
+    valid_from = F.explode(F.array(*[F.lit(cut).cast("long") for cut in sorted(set(cuts))]))
+    every = items.withColumn(Column.VALID_FROM, valid_from)
     every = every.join(counted, on=key, how="left").join(told, on=key, how="left")
     extra = [] if table is None else [name for name in table.columns if name != Column.ITEM_ID]
     if table is not None:

@@ -60,7 +60,7 @@ def build_tables(
     prior = prior or PriorFit()
     events = indexed.events
     if cuts is not None:
-        shown_at = (cuts.validation, cuts.test, cuts.now)
+        shown_at: tuple[int, ...] = (cuts.validation, cuts.test, cuts.now)
         facts = item_steps.facts_at_cuts(events, shown_at, dataset.target_event_types)
         users = user_steps.users_at_cuts(
             user_steps.activity(events, (cut for cut, _ in cuts.labelled())),
@@ -74,8 +74,8 @@ def build_tables(
         prefixes = pin(leave_one_out.prefixes(events, dataset.target_event_types))
         facts = leave_one_out.facts(events, prefixes, dataset.target_event_types)
         users = leave_one_out.users(facts)
-        fitting_cut, follows = leave_one_out.NO_CUT, None
-    snapshots = item_steps.snapshots(facts, indexed.items, item_table, ties=indexed.ties)
+        shown_at, fitting_cut, follows = (leave_one_out.NO_CUT,), leave_one_out.NO_CUT, None
+    snapshots = item_steps.snapshots(facts, indexed.items, item_table, cuts=shown_at, ties=indexed.ties)
     users, snapshots = together(partial(pin, users), partial(pin, snapshots))
     if cuts is not None:
         examples = user_steps.examples(users, window_days=dataset.split.window_days)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -11,6 +12,7 @@ from pyspark.sql import functions as F
 from recsys.schema import EventType
 from spark_jobs import gate
 from spark_jobs.columns import Event
+from spark_jobs.drift import plain_measures
 from spark_jobs.feedback import without_logged
 from spark_jobs.gate import REPEATED
 from spark_jobs.session import keep, pin
@@ -33,27 +35,36 @@ class Earlier:
 
 @dataclass(frozen=True, kw_only=True)
 class Sorted:
-    """`sights`: of `kept`; `measured`: what the gate judges; `quarantined`: rows by reason; `ties`: the key
-    of ties in use; `lines`: clean lines of all batches, each once; `fresh`: those that earlier ones had not;
-    `input_counts`: of all input; `appended` and `appended_quarantined`: of the newest batch, where it has
-    come after others.
+    """`sights`: of `kept`, and `plain` what its profile begins with; `measured`: what the gate judges;
+    `quarantined`: rows by reason; `ties`: the key of ties in use; `lines`: clean lines of all batches, each
+    once; `fresh`: those that earlier ones had not; `input_counts`: of all input; `held`: what `kept` and
+    `lines` are read from; `appended` and `appended_quarantined`: of the newest batch, where it has come after
+    others.
     """
 
     kept: DataFrame
     sights: Sights
     quarantine: DataFrame
     measured: dict[str, float]
+    plain: dict[str, Any]
     quarantined: dict[str, int]
     ties: list[str]
     lines: DataFrame
     fresh: DataFrame
     input_counts: dict[str, float]
+    held: tuple[DataFrame, ...]
     appended: dict[str, float] | None = None
     appended_quarantined: dict[str, int] | None = None
+
+    def let_go(self) -> None:
+        """`kept` and `lines` will not be read again: their place is free for what was made of them."""
+        for frame in self.held:
+            frame.unpersist()
 
 
 def sort_out(
     flagged: DataFrame,
+    rejected: DataFrame,
     dataset: Dataset,
     raw_counts: Mapping[str, float],
     *,
@@ -63,14 +74,14 @@ def sort_out(
     """Deduplicate, drop outcomes that the log tells too, and match returns, over the lines of all batches.
 
     RuntimeError if rows in are not kept + quarantined + duplicates.
-    `flagged`: from `clean.flag`; `raw_counts`: from `gate.measure_raw` of the same rows; `newest`: a batch to
-    be counted by itself.
+    `flagged`: from `clean.flag`; `rejected`: those with a reason; `raw_counts`: from `gate.measure_raw` of
+    both; `newest`: a batch to be counted by itself.
     """
     columns = [name for name in flagged.columns if name != Event.BATCH]
     ties = tie_columns(dataset.tie_key, [name for name in columns if name != Event.REASON])
     is_kept = F.col(Event.REASON).isNull()
     fresh = deduplicate(flagged.where(is_kept).drop(Event.REASON), ties)
-    rejected = flagged.where(~is_kept).select(*columns)
+    all_rejected = rejected.select(*columns)
     if earlier is None:
         unique = keep(named(fresh))
         fresh = lines = unique.drop(Event.EVENT_ID)
@@ -79,7 +90,7 @@ def sort_out(
         lines = earlier.lines.select(*fresh.columns).unionByName(fresh)
         unique = keep(named(in_order(lines, ties)))
         still = earlier.quarantine.where(F.col(Event.REASON) != Reason.RETURN_WITHOUT_PURCHASE)
-        rejected = still.select(*columns).unionByName(rejected)
+        all_rejected = still.select(*columns).unionByName(all_rejected)
     num_unique, num_fresh = unique.count(), fresh.count()
     counts = dict(raw_counts) | {REPEATED: raw_counts["rows_clean"] - num_fresh}
     totals = counts if earlier is None else _with_earlier(counts, earlier, num_lines=num_unique - num_fresh)
@@ -91,15 +102,17 @@ def sort_out(
     kept = matched.where(is_kept).drop(Event.REASON)
     is_return = F.col(Event.EVENT_TYPE) == EventType.RETURN  # the only ones that matching finds wrong
     orphans = matched.where(is_return).where(~is_kept).select(*columns)
-    quarantine = pin(rejected.unionByName(orphans))
+    quarantine = all_rejected.unionByName(pin(orphans))
     quarantined = _by_reason(quarantine)
     in_log = num_unique - num_new
     is_new, appended = F.col(Event.BATCH) == F.lit(newest), None
     if newest is not None:
-        appended = gate.measure_raw(flagged.where(is_new))
+        has_outcomes = raw_counts["outcomes_in"] > 0
+        appended = gate.measure_raw(flagged.where(is_new), rejected.where(is_new), has_outcomes=has_outcomes)
         appended[REPEATED] = appended["rows_clean"] - fresh.where(is_new).count()
     sights = sights_of(kept)
-    measured = totals | gate.measure_kept(kept, sights)
+    found, plain = gate.measure_kept(kept, sights, plain_measures(kept))
+    measured = totals | found
     measured |= {"duplicates": totals[REPEATED] + in_log, "outcomes_in_log": in_log}
     gate.check_accounting(
         rows_in=int(measured["rows_in"]),
@@ -112,13 +125,15 @@ def sort_out(
         sights=sights,
         quarantine=quarantine,
         measured=measured,
+        plain=plain,
         quarantined=quarantined,
         ties=ties,
         lines=lines,
         fresh=fresh,
         input_counts=totals,
+        held=(unique, new),
         appended=appended,
-        appended_quarantined=None if newest is None else _by_reason(flagged.where(is_new & ~is_kept)),
+        appended_quarantined=None if newest is None else _by_reason(rejected.where(is_new)),
     )
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from recsys.schema import Table
-from spark_jobs import job
+from spark_jobs import drift, job
 from spark_jobs.drift import profile, psi, verdict
 from spark_jobs.gate import QualityError
 from spark_jobs.quality import FAILED_PAGE
@@ -44,6 +44,20 @@ def test_a_profile_by_hand(spark: Any) -> None:
     assert kind["top"] == [["purchase", 60], ["view", 36]]  # five rows are too few to be listed
     assert kind["cells"] == [0, 60, 36, 5]
     assert "psi" not in value
+
+
+def test_of_many_rows_some_are_looked_at_but_none_is_forgotten(
+    spark: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(drift, "MOST_ROWS", 2000)
+    values = [float(v) for v in range(1, 20_001)]
+    found = profile(rows(spark, [*values, None], ["purchase"] * 20_000 + ["view"]))
+    value, kind = found["value"], found["event_type"]
+    assert (value["rows"], value["missing"], kind["top"]) == (20_001, 1, [["purchase", 20_000]])
+    assert [value["quantiles"][str(q)] for q in (0.0, 1.0)] == [1, 20_000]
+    assert value["quantiles"]["0.5"] == pytest.approx(10_000, rel=0.1)
+    assert list(value["quantiles"]) == [str(q) for q in drift.QUANTILES]
+    assert 1500 < sum(value["cells"]) == sum(kind["cells"]) < 2500
 
 
 def test_drift_is_told_by_the_cells_of_the_version_before(spark: Any) -> None:

@@ -6,7 +6,15 @@ from typing import Any
 
 import pytest
 
-from spark_jobs.gate import QualityError, Thresholds, check_accounting, judge, raise_on_failure, report
+from spark_jobs.gate import (
+    QualityError,
+    Thresholds,
+    check_accounting,
+    judge,
+    measure_raw,
+    raise_on_failure,
+    report,
+)
 
 MEASURED = {
     "rows_in": 200,
@@ -88,3 +96,23 @@ def test_lost_rows_are_never_let_through() -> None:
     check_accounting(rows_in=10, rows_kept=5, quarantined=3, duplicates=2)
     with pytest.raises(RuntimeError, match="rows are lost: 10 in, 5 kept, 3 quarantined, 1 duplicates"):
         check_accounting(rows_in=10, rows_kept=5, quarantined=3, duplicates=1)
+
+
+def test_what_was_handed_in_is_counted_by_what_is_rejected(spark: Any) -> None:
+    rows = [
+        ("u", "A", 1, "1", None),
+        ("u", None, 2, "2", None),  # a search, say, which needs no item
+        (None, None, 3, "3", "missing_user"),
+        ("u", None, 4, "4", "missing_item"),
+        ("u", "A", None, "5", "bad_timestamp"),
+        ("u", "A", 6, "outcome:7", None),
+    ]
+    schema = "user_key string, item_id string, timestamp long, order_id string, reason string"
+    flagged = spark.createDataFrame(rows, schema)
+    rejected = flagged.where("reason is not null")
+    counts = measure_raw(flagged, rejected, has_outcomes=False)
+    assert counts == {
+        **{"rows_in": 6, "rows_clean": 3, "outcomes_in": 0},
+        **{"with_user_key": 5, "with_item_id": 4, "with_timestamp": 5},
+    }
+    assert measure_raw(flagged, rejected, has_outcomes=True) == counts | {"outcomes_in": 1}
