@@ -28,7 +28,7 @@ def histories(events: DataFrame, users: DataFrame, *, window_events: int) -> Dat
     rows = (
         events.withColumn(Column.WINDOW_INDEX, window_index)
         .groupBy(Column.USER_KEY, Column.USER_INDEX, Column.WINDOW_INDEX)  # events lie together by the first
-        .agg(F.array_sort(F.collect_list(entry)).alias("entries"))
+        .agg(F.sort_array(F.collect_list(entry)).alias("entries"))
     )
     first_seen = users.select(Column.USER_KEY, Column.FIRST_SEEN).hint("shuffle_hash")
     return rows.join(first_seen, on=Column.USER_KEY, how="inner").select(
