@@ -9,6 +9,7 @@ from pyspark.sql import functions as F
 
 from recsys.schema import Impression, InputError, Outcome, Response
 from spark_jobs.columns import Event
+from spark_jobs.session import few_rows
 
 ONE_PIECE = 1.0
 _ORDER_PREFIX = "outcome:"
@@ -108,7 +109,7 @@ def impressions_with_responses(
 
 def _typed(log: DataFrame | None, types: dict[str, str], spark: SparkSession) -> DataFrame:
     if log is None:
-        return spark.createDataFrame([], ", ".join(f"{name} {kind}" for name, kind in types.items()))
+        return few_rows(spark, [], ", ".join(f"{name} {kind}" for name, kind in types.items()))
     _check_columns(log, types)
     return log.select(*[F.col(name).cast(kind).alias(name) for name, kind in types.items()])
 

@@ -25,7 +25,7 @@ from spark_jobs.edges import follow_edges
 from spark_jobs.feedback import outcomes_as_events
 from spark_jobs.ledger import EVENTS, OUTCOMES, Batch, Plan
 from spark_jobs.publish import uri
-from spark_jobs.session import pin
+from spark_jobs.session import few_rows, pin
 from spark_jobs.settings import Dataset, Sensitive, SourceTable
 from spark_jobs.sources import local_files, read_events, read_table
 from spark_jobs.steps.clean import flag
@@ -123,7 +123,7 @@ def _raw(spark: SparkSession, dataset: Dataset, plan: Plan) -> tuple[DataFrame, 
     source = dataclasses.replace(dataset.events, computed=named)
     events = read_events(spark, dataclasses.replace(dataset, events=source))
     rows = _batch_of_files(events.inputFiles(), batch_of, dataset)
-    numbers = spark.createDataFrame(rows, f"{_FILE} string, {_BATCH} int")
+    numbers = few_rows(spark, rows, f"{_FILE} string, {_BATCH} int")
     seen = guarded(events, dataset.sensitive, path=dataset.events.path)
     return seen.join(F.broadcast(numbers), on=_FILE, how="inner"), F.col(_BATCH)
 

@@ -50,7 +50,7 @@ from spark_jobs.publish import (
     write_table,
 )
 from spark_jobs.quality import judged, judged_leaks, quality_page, thresholds_of
-from spark_jobs.session import pin, together
+from spark_jobs.session import few_rows, pin, together
 from spark_jobs.settings import Dataset, JobSettings, SourceTable
 from spark_jobs.shards import SORTED_BY, equal_shards
 from spark_jobs.sizes import table_sizes
@@ -233,7 +233,7 @@ def _handed_back(settings: JobSettings, log: str) -> SourceTable | None:
 def _sealed_of_known(table: DataFrame | None, tables: FeatureTables, spark: SparkSession) -> DataFrame:
     """Of the users in the tables only; no rows where nothing is sealed."""
     if table is None:
-        return spark.createDataFrame([], SEALED_SCHEMA)
+        return few_rows(spark, [], SEALED_SCHEMA)
     known = tables.histories.select(Event.USER_KEY).distinct()
     return table.join(known, on=Event.USER_KEY, how="left_semi")
 

@@ -20,7 +20,7 @@ from recsys.schema import Column
 from spark_jobs.columns import Event
 from spark_jobs.expressions import text_column
 from spark_jobs.publish import uri
-from spark_jobs.session import pin
+from spark_jobs.session import few_rows, pin
 from spark_jobs.settings import Dataset
 from spark_jobs.sources import read_events, read_table
 from spark_jobs.steps.pseudonymise import hmac_sha256
@@ -54,7 +54,7 @@ def raw_ids(spark: SparkSession, dataset: Dataset, people: Collection[str]) -> D
         frame.select(text_column(frame, text, setting=setting, path=path).alias(Event.USER_ID))
         for frame, text, setting, path in named
     ]
-    ids.append(spark.createDataFrame([(person,) for person in sorted(people)], f"{Event.USER_ID} string"))
+    ids.append(few_rows(spark, [(person,) for person in sorted(people)], f"{Event.USER_ID} string"))
     return reduce(DataFrame.unionByName, ids).dropna().distinct()
 
 
@@ -62,7 +62,7 @@ def keys_in(spark: SparkSession, files: Sequence[Path]) -> DataFrame:
     """(user_key): the pseudonyms in Parquet files and in CSV files with a header, each once."""
     schema = f"{Column.USER_KEY} string"
     tables = [uri(file) for file in files if file.suffix == ".parquet"]
-    parts = [spark.createDataFrame([], schema)]
+    parts = [few_rows(spark, [], schema)]
     if tables:
         reader = spark.read.schema(schema).option("recursiveFileLookup", "true")
         parts.append(reader.parquet(*tables))

@@ -46,6 +46,7 @@ from spark_jobs.publish import (
 )
 from spark_jobs.renaming import Renaming
 from spark_jobs.rotation_checks import Holders, Ready, find_holders, ready_to_rotate
+from spark_jobs.session import few_rows
 from spark_jobs.settings import JobSettings
 from spark_jobs.sizes import table_sizes
 
@@ -147,7 +148,7 @@ def _counted(whole: DataFrame, ready: Ready) -> Rotation:
 
 def _num_raw(whole: DataFrame, user_keys: frozenset[str]) -> int:
     """How many of these pseudonyms are those of a raw id that is at hand."""
-    asked = whole.sparkSession.createDataFrame([(key,) for key in sorted(user_keys)], f"{OLD} string")
+    asked = few_rows(whole.sparkSession, [(key,) for key in sorted(user_keys)], f"{OLD} string")
     return whole.where(IS_RAW).join(F.broadcast(asked), on=OLD, how="left_semi").count()
 
 

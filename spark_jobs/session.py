@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 
+import pyarrow as pa
 from pyspark import SparkConf, SparkContext, StorageLevel, inheritable_thread_target
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql.pandas.types import to_arrow_schema
+from pyspark.sql.types import StructType
 
 from recsys.schema import InputError
 from spark_jobs.java import REMEDY, choose_java
@@ -111,6 +114,14 @@ def _cause(lines: list[str]) -> str:
     told = [line.strip() for line in lines if not line.strip().startswith(("at ", "..."))]
     errors = [line for line in told if "Exception" in line or "rror" in line or "nvalid" in line]
     return (errors or told or [""])[0]
+
+
+def few_rows(spark: SparkSession, rows: Sequence[tuple[Any, ...]], schema: str) -> DataFrame:
+    """A table of what is known here, by a schema as Spark writes it. No Python runs for it in any task."""
+    fields = to_arrow_schema(cast(StructType, StructType.fromDDL(schema)))
+    columns = list(zip(*rows, strict=True)) or [()] * len(fields)
+    arrays = [pa.array(column, kind) for column, kind in zip(columns, fields.types, strict=True)]
+    return spark.createDataFrame(pa.table(arrays, schema=fields))
 
 
 def pin(frame: DataFrame, *, on: StorageLevel = StorageLevel.MEMORY_AND_DISK) -> DataFrame:

@@ -10,6 +10,7 @@ from pyspark.sql import functions as F
 from recsys.schema import Column, UserNumeric
 from spark_jobs.columns import Edge
 from spark_jobs.edges import turned
+from spark_jobs.session import few_rows
 
 LAST_EDGE = "last_edge_at"
 NUM_EDGES = {
@@ -24,7 +25,7 @@ def follows_at_cuts(edges: DataFrame, cuts: Iterable[int]) -> DataFrame:
     Whoever has no edge by a cut has no row there.
     """
     rows = [(cut,) for cut in sorted(set(cuts))]
-    frame = F.broadcast(edges.sparkSession.createDataFrame(rows, f"{Column.VALID_FROM} long"))
+    frame = F.broadcast(few_rows(edges.sparkSession, rows, f"{Column.VALID_FROM} long"))
     ends = [
         (edges if follows else turned(edges))
         .groupBy(Edge.USER_KEY, Edge.FOLLOWED_AT)

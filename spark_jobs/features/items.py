@@ -22,6 +22,7 @@ from spark_jobs.features.vocabulary import (
     vocabulary_frame,
     words_of,
 )
+from spark_jobs.session import few_rows
 from spark_jobs.settings import FeatureSettings
 from spark_jobs.steps.order import stable_key
 
@@ -60,7 +61,7 @@ class ItemEncoding:
 def facts_at_cuts(events: DataFrame, cuts: Sequence[int], targets: Sequence[str]) -> DataFrame:
     """Every event once per cut, marked whether it lies before the cut and within the popularity window."""
     spark = events.sparkSession
-    frame = F.broadcast(spark.createDataFrame([(cut,) for cut in cuts], f"{Column.VALID_FROM} long"))
+    frame = F.broadcast(few_rows(spark, [(cut,) for cut in cuts], f"{Column.VALID_FROM} long"))
     timestamp, cut = F.col(Event.TIMESTAMP), F.col(Column.VALID_FROM)
     is_known = timestamp <= cut
     is_recent = is_known & (timestamp > cut - POPULARITY_DAYS * SECONDS_PER_DAY)

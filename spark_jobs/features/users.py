@@ -20,6 +20,7 @@ from recsys.schema import PAD, SECONDS_PER_DAY, Column, EventType, Split, UserNu
 from spark_jobs.columns import Event
 from spark_jobs.features.follows import LAST_EDGE
 from spark_jobs.features.vocabulary import Vocabulary, vocabulary_frame
+from spark_jobs.session import few_rows
 
 IS_PURCHASE = "is_purchase"
 ORDER = "order"
@@ -81,9 +82,7 @@ def users_at_cuts(
 
     `rows`: from `activity`. Users appear at every cut, also with an empty history.
     """
-    frame = F.broadcast(
-        rows.sparkSession.createDataFrame(list(cuts), f"{Column.CUT} long, {Column.SPLIT} string")
-    )
+    frame = F.broadcast(few_rows(rows.sparkSession, list(cuts), f"{Column.CUT} long, {Column.SPLIT} string"))
     profile = [name for name in rows.columns if name.startswith(Event.PROFILE)]
     latest = [_latest(name).alias(name) for name in profile]
     grouped = (

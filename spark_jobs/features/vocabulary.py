@@ -13,6 +13,8 @@ from pyspark.sql import Column as SparkColumn
 from pyspark.sql import DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 
+from spark_jobs.session import few_rows
+
 # Words that say nothing about the kind of an item: function words, colours, sizes, counts.
 _NO_CATEGORY = """
 a an and at by d for from in is it no of on or s set sets pack the to w with x
@@ -104,4 +106,4 @@ def category_words(counted: Iterable[tuple[str, int]], *, size: int) -> list[str
 def vocabulary_frame(spark: SparkSession, vocabulary: Vocabulary, *, value: str, index: str) -> DataFrame:
     """A small table to join with."""
     rows = list(vocabulary.items())
-    return F.broadcast(spark.createDataFrame(rows, f"`{value}` string, `{index}` int"))
+    return F.broadcast(few_rows(spark, rows, f"`{value}` string, `{index}` int"))

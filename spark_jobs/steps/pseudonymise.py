@@ -13,6 +13,7 @@ from pyspark.sql import functions as F
 
 from recsys.pseudonym import Key
 from spark_jobs.columns import Event
+from spark_jobs.session import few_rows
 
 BLOCK_BYTES = 64
 SHA256_BITS = 256
@@ -39,5 +40,5 @@ def without_erased(frame: DataFrame, erased: frozenset[str]) -> DataFrame:
     """Rows of everybody else, and those without a user."""
     if not erased:
         return frame
-    gone = frame.sparkSession.createDataFrame([(key,) for key in sorted(erased)], f"{Event.USER_KEY} string")
+    gone = few_rows(frame.sparkSession, [(key,) for key in sorted(erased)], f"{Event.USER_KEY} string")
     return frame.join(F.broadcast(gone), on=Event.USER_KEY, how="left_anti").select(*frame.columns)
