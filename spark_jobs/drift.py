@@ -30,7 +30,7 @@ COUNTED = (
     Event.QUERY,
 )  # too many values, or too personal, to list
 QUANTILES = (0.0, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1.0)
-MOST_ROWS = 1_000_000  # of which quantiles and cells are told: to a thousandth
+MOST_ROWS = 1_000_000  # of which quantiles and cells are told, of a well-filled column to a thousandth
 NUM_TOP, LEAST_ROWS = 20, 10  # values listed; rows that a listed value must have
 MODERATE, MAJOR = 0.1, 0.25
 _DECILES = tuple(d / 10 for d in range(1, 10))
@@ -55,12 +55,13 @@ def profile(
     plain: Mapping[str, Any] | None = None,
     before: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Column -> type, rows, missing, distinct (approximate), and quantiles or the most common values.
+    """Column -> type, rows, missing, distinct (about, where `sights` do not tell), and quantiles or the most
+    common values.
 
     Quantiles (but the least and the greatest value) and cells are of at most about MOST_ROWS rows drawn by
-    chance, the rest is of all rows. `sights`: of `kept`, where users and items are counted already; `plain`:
-    values of `plain_measures`, where they are known; `before`: the profile of the version before: each column
-    of both gets `psi` and `verdict` against it.
+    chance, others where rows lie otherwise; the rest is of all rows. `sights`: of `kept`, where users and
+    items are counted already; `plain`: values of `plain_measures`, where they are known; `before`: the
+    profile of the version before: each column of both gets `psi` and `verdict` against it.
     """
     plain = measured(kept, plain_measures(kept)) if plain is None else plain
     columns, types = _columns(kept), dict(kept.dtypes)
@@ -78,7 +79,7 @@ def profile(
     drawn = kept
     if plain["rows"] > MOST_ROWS:
         drawn = pin(kept.select(*columns).sample(fraction=MOST_ROWS / plain["rows"], seed=0))
-    _add_quantiles(drawn, found)
+    _add_quantiles(drawn, kept, found)
     _add_cells(drawn, found, before or {})
     return found
 
@@ -109,17 +110,20 @@ def _top(counted: DataFrame, name: str) -> list[list[Any]]:
     return [[row[name], row[ROWS]] for row in rows]
 
 
-def _add_quantiles(drawn: DataFrame, found: dict[str, Any]) -> None:
-    """`quantiles` of numbers and times; of numbers also the `edges` of their cells."""
+def _add_quantiles(drawn: DataFrame, kept: DataFrame, found: dict[str, Any]) -> None:
+    """`quantiles` of numbers and times; of numbers also the `edges` of their cells. What so few rows have
+    that none of them was drawn is told of all rows.
+    """
     names = [name for name, about in found.items() if "quantiles" in about]
     picked = F.array(*[F.lit(q) for q in (*QUANTILES, *_DECILES)])
-    row = measured(drawn, {name: F.percentile_approx(name, picked, _ACCURACY) for name in names})
+    asked = {name: F.percentile_approx(name, picked, _ACCURACY) for name in names}
+    quantiles = measured(drawn, asked)
+    quantiles |= measured(kept, {name: asked[name] for name in names if quantiles[name] is None})
     for name in names:
-        if quantiles := row[name]:
-            told = dict(zip(map(str, QUANTILES), quantiles, strict=False))
-            found[name]["quantiles"] = told | found[name]["quantiles"]
-            if name in NUMBERS:
-                found[name]["edges"] = sorted(set(quantiles[len(QUANTILES) :]))
+        told = dict(zip(map(str, QUANTILES), quantiles[name], strict=False))
+        found[name]["quantiles"] = told | found[name]["quantiles"]
+        if name in NUMBERS:
+            found[name]["edges"] = sorted(set(quantiles[name][len(QUANTILES) :]))
 
 
 def _add_cells(drawn: DataFrame, found: dict[str, Any], before: Mapping[str, Any]) -> None:

@@ -77,11 +77,14 @@ class Check:
 def measure_raw(flagged: DataFrame, rejected: DataFrame, *, has_outcomes: bool) -> dict[str, float]:
     """Counts over every row handed in: completeness, `rows_in` and the outcomes among them.
 
-    `rejected`: those of `flagged` with a reason. What the others have need not be looked at: a sound row
-    names a user and a time, and an item unless it is of a type that needs none.
+    `rejected`: those of `flagged` with a reason; `has_outcomes`: whether a log of them was handed back. What
+    sound rows have need not be looked at: they name a user and a time, and an item unless they are of a type
+    that needs none.
     """
-    rows_in = flagged.count()
-    outcomes_in = flagged.where(is_outcome()).count() if has_outcomes else 0
+    asked = {"rows_in": F.count(F.lit(1))}
+    if has_outcomes:
+        asked["outcomes_in"] = F.count_if(is_outcome())
+    handed_in = {"outcomes_in": 0} | measured(flagged, asked)
     lacks = {
         Event.USER_KEY: F.col(Event.REASON) == Reason.MISSING_USER,
         Event.ITEM_ID: F.col(Event.ITEM_ID).isNull(),
@@ -89,9 +92,9 @@ def measure_raw(flagged: DataFrame, rejected: DataFrame, *, has_outcomes: bool) 
     }
     counted = {"rejected": F.count(F.lit(1))} | {name: F.count_if(lack) for name, lack in lacks.items()}
     lacking = measured(rejected, counted)
-    rows_clean = rows_in - lacking.pop("rejected")
-    counts = {"rows_in": rows_in, "outcomes_in": outcomes_in, "rows_clean": rows_clean}
-    return counts | {f"with_{name}": rows_in - count for name, count in lacking.items()}
+    rows_in = handed_in["rows_in"]
+    handed_in["rows_clean"] = rows_in - lacking.pop("rejected")
+    return handed_in | {f"with_{name}": rows_in - count for name, count in lacking.items()}
 
 
 def unreadable_columns(rejected: DataFrame) -> list[str]:

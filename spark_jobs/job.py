@@ -114,7 +114,7 @@ def _build(settings: JobSettings, spark: SparkSession, stages: Stages) -> Path:
     with stages("indexing"):
         cuts = _cuts(settings, rows)
         indexed, is_based = indexed_events(dataset, rows, taken, prior_indices(spark, previous))
-        if settings.mode != "incremental":
+        if settings.mode != "incremental" or taken.stored is not None:
             rows.let_go()
     with stages("features"):
         tables = build_tables(

@@ -19,7 +19,7 @@ NUMBERED_BY = "numbered_by"
 
 @dataclass(frozen=True, kw_only=True)
 class Indexed:
-    """Kept events with indices and positions instead of ids, and the id maps they came from."""
+    """Kept events with indices and positions, without item ids, and the id maps they came from."""
 
     events: DataFrame
     users: DataFrame  # user_key, user_index, first_seen

@@ -28,7 +28,10 @@ def match_returns(events: DataFrame, ties: Sequence[str]) -> DataFrame:
     `events`: deduplicated rows with `event_id`. Every input row comes out once, and where it lay if rows were
     laid out by user.
     """
-    joined = _beside(events, pin(_told(keep(_credits(_partners(events, ties))))))
+    matches = keep(_credits(_partners(events, ties)))
+    told = pin(_told(matches))
+    matches.unpersist()
+    joined = _beside(events, told)
     is_return = F.col(Event.EVENT_TYPE) == EventType.RETURN
     is_orphan = is_return & F.col("purchase_timestamp").isNull()
     credit = F.coalesce(F.col("credit"), F.col(Event.VALUE))

@@ -37,9 +37,9 @@ class Earlier:
 class Sorted:
     """`sights`: of `kept`, and `plain` what its profile begins with; `measured`: what the gate judges;
     `quarantined`: rows by reason; `ties`: the key of ties in use; `lines`: clean lines of all batches, each
-    once; `fresh`: those that earlier ones had not; `input_counts`: of all input; `held`: what `kept` and
-    `lines` are read from; `appended` and `appended_quarantined`: of the newest batch, where it has come after
-    others.
+    once; `fresh`: those that earlier ones had not; `input_counts`: of all input; `held`: what `kept` is read
+    from, and without earlier batches `lines`; `appended` and `appended_quarantined`: of the newest batch,
+    where it has come after others.
     """
 
     kept: DataFrame
@@ -57,7 +57,7 @@ class Sorted:
     appended_quarantined: dict[str, int] | None = None
 
     def let_go(self) -> None:
-        """`kept` and `lines` will not be read again: their place is free for what was made of them."""
+        """What is read from `held` will not be read again: its place is free for what was made of it."""
         for frame in self.held:
             frame.unpersist()
 
@@ -90,7 +90,7 @@ def sort_out(
         lines = earlier.lines.select(*fresh.columns).unionByName(fresh)
         unique = keep(named(in_order(lines, ties)))
         still = earlier.quarantine.where(F.col(Event.REASON) != Reason.RETURN_WITHOUT_PURCHASE)
-        all_rejected = still.select(*columns).unionByName(all_rejected)
+        all_rejected = pin(still.select(*columns)).unionByName(all_rejected)
     num_unique, num_fresh = unique.count(), fresh.count()
     counts = dict(raw_counts) | {REPEATED: raw_counts["rows_clean"] - num_fresh}
     totals = counts if earlier is None else _with_earlier(counts, earlier, num_lines=num_unique - num_fresh)

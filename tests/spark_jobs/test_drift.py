@@ -60,6 +60,15 @@ def test_of_many_rows_some_are_looked_at_but_none_is_forgotten(
     assert 1500 < sum(value["cells"]) == sum(kind["cells"]) < 2500
 
 
+def test_what_hardly_any_row_has_is_told_though_none_was_drawn(
+    spark: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(drift, "MOST_ROWS", 10)
+    found = profile(rows(spark, [None] * 20_000 + [3.0], ["purchase"] * 20_001))
+    assert found["value"]["quantiles"] == {str(q): 3.0 for q in drift.QUANTILES}
+    assert found["value"]["edges"] == [3.0]
+
+
 def test_drift_is_told_by_the_cells_of_the_version_before(spark: Any) -> None:
     values = [float(v) for v in range(1, 101)]
     before = profile(rows(spark, values, ["purchase"] * 50 + ["view"] * 50))
