@@ -124,10 +124,11 @@ def few_rows(spark: SparkSession, rows: Sequence[tuple[Any, ...]], schema: str) 
     return spark.createDataFrame(pa.table(arrays, schema=fields))
 
 
-def pin(frame: DataFrame, *, on: StorageLevel = StorageLevel.MEMORY_AND_DISK_DESER) -> DataFrame:
+def pin(frame: DataFrame, *, on: StorageLevel = StorageLevel.MEMORY_AND_DISK) -> DataFrame:
     """Compute once and cut the lineage; on a cluster with a checkpoint folder, surviving a lost executor.
 
-    `on`: where the rows wait. Those that are read once more had better not take the memory of others.
+    `on`: where the rows wait, as bytes: as objects they take more memory, which Java then clears more often.
+    Those that are read once more had better not take the memory of others.
     """
     if frame.sparkSession.sparkContext.getCheckpointDir():
         return frame.checkpoint()
