@@ -27,14 +27,6 @@ def deduplicate(events: DataFrame, ties: Sequence[str]) -> DataFrame:
     return laid_out(events).withColumn(_IS_AGAIN, is_again).where(~F.col(_IS_AGAIN)).drop(_IS_AGAIN)
 
 
-def without_known(events: DataFrame, known: DataFrame) -> DataFrame:
-    """Rows of `events` that are not among those of `known`; null is equal to null."""
-    names = [name for name in events.columns if name != Event.BATCH]
-    again = known.select(*[F.col(name).alias(f"known__{name}") for name in names])
-    same = reduce(and_, [F.col(name).eqNullSafe(F.col(f"known__{name}")) for name in names])
-    return events.join(again, on=same, how="left_anti")
-
-
 def named(events: DataFrame) -> DataFrame:
     """With an `event_id` that names a row within this run, ascending where the rows lie in order."""
     return events.withColumn(Event.EVENT_ID, F.monotonically_increasing_id())

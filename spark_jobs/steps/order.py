@@ -25,11 +25,6 @@ def laid_out(events: DataFrame) -> DataFrame:
     return events.repartition(int(str(partitions)), Event.USER_KEY)  # without a number Spark would merge some
 
 
-def in_order(events: DataFrame, ties: Sequence[str]) -> DataFrame:
-    """Laid out by user, each user's rows in the stable order."""
-    return laid_out(events).sortWithinPartitions(Event.USER_KEY, *stable_key(ties))
-
-
 def stable_key(ties: Sequence[str]) -> list[SparkColumn]:
     """Sort key: time, purchases before returns within one second, then the tie key."""
     is_return = (F.col(Event.EVENT_TYPE) == EventType.RETURN).cast("int")

@@ -19,8 +19,8 @@ from spark_jobs.session import keep, pin
 from spark_jobs.settings import Dataset
 from spark_jobs.sights import Sights, sights_of
 from spark_jobs.steps.clean import Reason
-from spark_jobs.steps.duplicates import deduplicate, named, without_known
-from spark_jobs.steps.order import in_order, laid_out, tie_columns
+from spark_jobs.steps.duplicates import deduplicate, named
+from spark_jobs.steps.order import laid_out, tie_columns
 from spark_jobs.steps.returns import keep_without_matching, match_returns
 
 
@@ -37,9 +37,9 @@ class Earlier:
 class Sorted:
     """`sights`: of `kept`, and `plain` what its profile begins with; `measured`: what the gate judges;
     `quarantined`: rows by reason; `ties`: the key of ties in use; `lines`: clean lines of all batches, each
-    once; `fresh`: those that earlier ones had not; `input_counts`: of all input; `held`: what `kept` is read
-    from, and without earlier batches `lines`; `appended` and `appended_quarantined`: of the newest batch,
-    where it has come after others.
+    once; `fresh`: those that earlier ones had not; `input_counts`: of all input; `held`: what `kept` and
+    `lines` are read from; `appended` and `appended_quarantined`: of the newest batch, where it has come after
+    others.
     """
 
     kept: DataFrame
@@ -80,15 +80,15 @@ def sort_out(
     columns = [name for name in flagged.columns if name != Event.BATCH]
     ties = tie_columns(dataset.tie_key, [name for name in columns if name != Event.REASON])
     is_kept = F.col(Event.REASON).isNull()
-    fresh = deduplicate(flagged.where(is_kept).drop(Event.REASON), ties)
+    lines = flagged.where(is_kept).drop(Event.REASON)
+    if earlier is not None:
+        lines = earlier.lines.select(*lines.columns).unionByName(lines)
+    unique = keep(named(deduplicate(lines, ties)))
+    fresh = lines = unique.drop(Event.EVENT_ID)
+    is_new = F.col(Event.BATCH) == F.lit(newest)
     all_rejected = rejected.select(*columns)
-    if earlier is None:
-        unique = keep(named(fresh))
-        fresh = lines = unique.drop(Event.EVENT_ID)
-    else:
-        fresh = keep(without_known(fresh, earlier.lines))
-        lines = earlier.lines.select(*fresh.columns).unionByName(fresh)
-        unique = keep(named(in_order(lines, ties)))
+    if earlier is not None:
+        fresh = pin(lines.where(is_new))
         still = earlier.quarantine.where(F.col(Event.REASON) != Reason.RETURN_WITHOUT_PURCHASE)
         all_rejected = pin(still.select(*columns)).unionByName(all_rejected)
     num_unique, num_fresh = unique.count(), fresh.count()
@@ -105,7 +105,7 @@ def sort_out(
     quarantine = all_rejected.unionByName(pin(orphans))
     quarantined = _by_reason(quarantine)
     in_log = num_unique - num_new
-    is_new, appended = F.col(Event.BATCH) == F.lit(newest), None
+    appended = None
     if newest is not None:
         has_outcomes = raw_counts["outcomes_in"] > 0
         appended = gate.measure_raw(flagged.where(is_new), rejected.where(is_new), has_outcomes=has_outcomes)

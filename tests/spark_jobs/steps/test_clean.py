@@ -9,7 +9,7 @@ import pytest
 
 from spark_jobs.settings import Cleaning
 from spark_jobs.steps.clean import flag
-from spark_jobs.steps.duplicates import deduplicate, named, without_known
+from spark_jobs.steps.duplicates import deduplicate, named
 from spark_jobs.steps.order import tie_columns
 from tests.spark_jobs import shop
 
@@ -78,14 +78,6 @@ def test_equal_lines_become_one_and_nearly_equal_ones_stay(spark: Any) -> None:
     kept = named(deduplicate(lines, tie_columns([], lines.columns))).collect()
     assert sorted((row["text"] or "", row["batch"]) for row in kept) == [("", 2), ("other", 3), ("t", 1)]
     assert len({row["event_id"] for row in kept}) == 3
-
-
-def test_lines_of_an_earlier_batch_are_known_also_where_they_have_nulls(spark: Any) -> None:
-    schema = f"{SCHEMA}, batch int"
-    earlier = spark.createDataFrame([(*GOOD, 1), (*changed(text=None), 1)], schema)
-    again = [(*GOOD, 2), (*changed(text=None), 2), (*changed(text=None, order_id=None), 2)]
-    (fresh,) = without_known(spark.createDataFrame(again, schema), earlier).collect()
-    assert (fresh["order_id"], fresh["text"], fresh["batch"]) == (None, None, 2)
 
 
 @pytest.mark.parametrize("timestamp", [0, NOW + 1])
