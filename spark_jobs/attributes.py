@@ -12,7 +12,8 @@ from recsys.schema import Column, InputError
 from spark_jobs.columns import Event
 from spark_jobs.expressions import find_column, text_column
 from spark_jobs.features.items import FIELD, TOKENS
-from spark_jobs.settings import ItemTable, UserTable
+from spark_jobs.settings import ItemTable, SourceTable, UserTable
+from spark_jobs.sources import looked_at_once
 from spark_jobs.steps.pseudonymise import hmac_sha256
 
 
@@ -29,7 +30,9 @@ def item_attributes(raw: DataFrame, table: ItemTable) -> DataFrame:
     columns |= {FIELD + name: text(f"fields.{name}", value) for name, value in table.fields.items()}
     for name, expression in table.tokens.items():
         columns[TOKENS + name] = _token_list(raw, name, expression, path)
-    return _one_row_each(raw.select(*[c.alias(name) for name, c in columns.items()]), Column.ITEM_ID, path)
+    return _one_row_each(
+        raw.select(*[c.alias(name) for name, c in columns.items()]), Column.ITEM_ID, table.source
+    )
 
 
 def user_attributes(raw: DataFrame, table: UserTable, key: Key) -> DataFrame:
@@ -41,7 +44,9 @@ def user_attributes(raw: DataFrame, table: UserTable, key: Key) -> DataFrame:
 
     columns = {Event.USER_KEY: hmac_sha256(text("user_id", table.user_id), key.secret)}
     columns |= {Event.PROFILE + name: text(f"profile.{name}", value) for name, value in table.profile.items()}
-    return _one_row_each(raw.select(*[c.alias(name) for name, c in columns.items()]), Event.USER_KEY, path)
+    return _one_row_each(
+        raw.select(*[c.alias(name) for name, c in columns.items()]), Event.USER_KEY, table.source
+    )
 
 
 def _token_list(raw: DataFrame, name: str, expression: str, path: str) -> SparkColumn:
@@ -56,10 +61,10 @@ def _token_list(raw: DataFrame, name: str, expression: str, path: str) -> SparkC
     return F.transform(values, lambda value: F.concat(F.lit(f"{name}="), F.lower(F.trim(value))))
 
 
-def _one_row_each(frame: DataFrame, key: str, path: str) -> DataFrame:
+def _one_row_each(frame: DataFrame, key: str, source: SourceTable) -> DataFrame:
     """The frame without rows lacking the key; InputError where one key has several rows."""
-    rows = frame.where(F.col(key).isNotNull())
+    rows = looked_at_once(frame.where(F.col(key).isNotNull()), source)
     twice = rows.groupBy(key).count().where(F.col("count") > 1).count()
     if twice:
-        raise InputError(f"{path} has more than one row for {twice} of its ids; keep one row for each")
+        raise InputError(f"{source.path} has more than one row for {twice} of its ids; keep one row for each")
     return rows

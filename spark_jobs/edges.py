@@ -11,6 +11,7 @@ from recsys.schema import InputError
 from spark_jobs.columns import Edge
 from spark_jobs.expressions import seconds_column, text_column
 from spark_jobs.settings import TYPED_FORMATS, FollowGraph
+from spark_jobs.sources import looked_at_once
 from spark_jobs.steps.clean import LATEST_SECOND
 from spark_jobs.steps.pseudonymise import hmac_sha256, without_erased
 
@@ -36,6 +37,7 @@ def follow_edges(raw: DataFrame, graph: FollowGraph, key: Key, *, erased: frozen
         pseudonym("other_id", graph.other_id).alias(Edge.OTHER_KEY),
         since.alias(Edge.FOLLOWED_AT),
     ).where(F.col(Edge.USER_KEY) != F.col(Edge.OTHER_KEY))
+    edges = looked_at_once(edges, graph.source)
     if graph.timestamp is not None:
         _check_dated(edges, path)
     once = edges.groupBy(Edge.USER_KEY, Edge.OTHER_KEY).agg(F.min(Edge.FOLLOWED_AT).alias(Edge.FOLLOWED_AT))

@@ -27,14 +27,14 @@ from spark_jobs.ledger import EVENTS, OUTCOMES, Batch, Plan
 from spark_jobs.publish import uri
 from spark_jobs.session import few_rows, pin
 from spark_jobs.settings import Dataset, Sensitive, SourceTable
-from spark_jobs.sources import local_files, read_events, read_table
+from spark_jobs.sources import IN_BATCH, local_files, read_events, read_table
 from spark_jobs.steps.clean import flag
 from spark_jobs.steps.normalise import normalise
 from spark_jobs.steps.pseudonymise import pseudonymise, without_erased
 from spark_jobs.steps.sensitive import check_declared, guarded, sealed
 from spark_jobs.steps.sort import Earlier
 
-_FILE, _BATCH = "__file", "__batch"
+_FILE = "__file"
 _FILE_OF = "regexp_replace(_metadata.file_path, '^file:/+', '/')"  # Spark writes a file's name in two ways
 
 
@@ -64,7 +64,7 @@ def ingest(
         plain = normalise(_spread(raw), dataset, batch=batch)
     # Flagged before pseudonyms are made: a step that does not ask for them leaves them unmade.
     lines = pseudonymise(flag(plain, dataset, now=now, user=Event.USER_ID), key)
-    if plan.stored is not None and not plan.batch_of(EVENTS):
+    if not plan.reads_events:
         lines = lines.limit(0)
     for part in plan.reads if outcomes else ():
         files = part.files(OUTCOMES)
@@ -115,17 +115,19 @@ def _raw(spark: SparkSession, dataset: Dataset, plan: Plan) -> tuple[DataFrame, 
     """The raw lines as the other steps may see them, and the column that tells the batch of each."""
     batch_of = plan.batch_of(EVENTS)
     files = list(batch_of) if plan.stored is not None and batch_of else None
-    if len(set(batch_of.values())) < 2:
-        events = read_events(spark, dataset, files=files)
+    source, spans = dataset.events, plan.spans
+    if spans or len(set(batch_of.values())) < 2:
+        events = read_events(spark, dataset, files=files, spans=spans)
         only = next(iter(batch_of.values()), plan.reads[-1].number)
-        return guarded(events, dataset.sensitive, path=dataset.events.path), F.lit(only)
-    named = dict(dataset.events.computed) | {_FILE: _FILE_OF}
-    source = dataclasses.replace(dataset.events, computed=named)
-    events = read_events(spark, dataclasses.replace(dataset, events=source))
+        seen = guarded(events, dataset.sensitive, path=source.path)
+        return seen, F.col(IN_BATCH) if spans else F.lit(only)
+    by_file = {_FILE: _FILE_OF}
+    named = dataclasses.replace(source, computed=dict(source.computed) | by_file)
+    events = read_events(spark, dataclasses.replace(dataset, events=named))
     rows = _batch_of_files(events.inputFiles(), batch_of, dataset)
-    numbers = few_rows(spark, rows, f"{_FILE} string, {_BATCH} int")
-    seen = guarded(events, dataset.sensitive, path=dataset.events.path)
-    return seen.join(F.broadcast(numbers), on=_FILE, how="inner"), F.col(_BATCH)
+    numbers = few_rows(spark, rows, f"{_FILE} string, {IN_BATCH} int")
+    seen = guarded(events, dataset.sensitive, path=source.path)
+    return seen.join(F.broadcast(numbers), on=_FILE, how="inner"), F.col(IN_BATCH)
 
 
 def _batch_of_files(

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 
 from pyspark.sql import DataFrame, SparkSession
 
 from recsys.schema import InputError
 from spark_jobs.faults import root_cause
 from spark_jobs.settings import SourceTable
+from spark_jobs.spans import Span
 
 USER, PASSWORD, PASSWORD_FILE = "RECSYS_JDBC_USER", "RECSYS_JDBC_PASSWORD", "RECSYS_JDBC_PASSWORD_FILE"
 DRIVERS = {
@@ -43,6 +45,35 @@ def load_jdbc(
     if PARTITION_COLUMN in options and not {LOWER, UPPER} <= set(options):
         options = _with_bounds(spark, options)
     return spark.read.format("jdbc").options(**options).load()
+
+
+def marks_table(source: SourceTable) -> SourceTable:
+    """One row that the server works out: the highest `mark` of `appended_by`, and how many are `lacking`.
+
+    InputError where it is no column of the table itself.
+    """
+    column = str(source.appended_by)
+    if column in source.computed or not re.fullmatch(r"\w+", column):
+        raise InputError(
+            f"events.appended_by: {column!r} is no column of {source.path} itself, whose server looks up the"
+            " highest; name one, or make it one in dbtable, as (select ... as line_id from ...) as lines"
+        )
+    options = {name.lower(): value for name, value in source.options.items()}
+    divided = (PARTITION_COLUMN, NUM_PARTITIONS, LOWER, UPPER)
+    whole = {name: value for name, value in options.items() if name not in divided}
+    table = options.get("dbtable")
+    lacking = f"(select count(*) from {table} where {column} is null)"
+    asked = f"(select max({column}) as mark, {lacking} as lacking from {table}) as marks"
+    return replace(source, options=whole | ({"dbtable": asked} if table else {}), computed={})
+
+
+def divided_within(source: SourceTable, span: Span) -> SourceTable:
+    """The table, divided among queries by the rows of `span` alone where the same column tells both."""
+    options = {name.lower(): value for name, value in source.options.items()}
+    is_by_mark = str(options.get(PARTITION_COLUMN, "")).lower() == str(source.appended_by).lower()
+    if span.above is None or not is_by_mark or {LOWER, UPPER} & set(options):
+        return source
+    return replace(source, options=options | {LOWER: span.above, UPPER: span.upto})
 
 
 def connection(source: SourceTable, environment: Mapping[str, str]) -> dict[str, str]:

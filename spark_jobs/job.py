@@ -32,7 +32,7 @@ from spark_jobs.feedback import impressions_with_responses
 from spark_jobs.ingest import attributes, earlier_batches, follows, ingest
 from spark_jobs.keys import check_key
 from spark_jobs.leaks.detector import find_leaks
-from spark_jobs.ledger import plan
+from spark_jobs.ledger import Plan, plan
 from spark_jobs.metadata import describe, examples_hash, vocabularies
 from spark_jobs.numbering import indexed_events
 from spark_jobs.observation import check_gaps, seen_days
@@ -54,7 +54,7 @@ from spark_jobs.session import few_rows, pin, together
 from spark_jobs.settings import Dataset, JobSettings, SourceTable
 from spark_jobs.shards import SORTED_BY, equal_shards
 from spark_jobs.sizes import table_sizes
-from spark_jobs.sources import fingerprints, local_files, read_table
+from spark_jobs.sources import fingerprints, local_files, newest_mark, read_table
 from spark_jobs.steps.pseudonymise import without_erased
 from spark_jobs.steps.sensitive import SEALED_SCHEMA
 from spark_jobs.steps.sort import Sorted, sort_out
@@ -89,13 +89,16 @@ def _build(settings: JobSettings, spark: SparkSession, stages: Stages) -> Path:
     impressions = _handed_back(settings, FeedbackTable.IMPRESSIONS)
     _note_missing_targets(dataset)
     with stages("reading"):
-        taken = plan(settings, previous, outcomes, key_version=key.version, now=int(time.time()))
+        mark = newest_mark(spark, dataset.events)
+        now_s = int(time.time())
+        taken = plan(settings, previous, outcomes, key_version=key.version, now=now_s, mark=mark)
         item_table, user_table, sealed_table = attributes(spark, dataset, key)
         edges = follows(spark, dataset, key, erased=erased)
         flagged = ingest(spark, dataset, taken, outcomes=outcomes, key=key, erased=erased)
         told = without_erased(read_table(spark, outcomes), erased) if outcomes else None
         rejected = pin(flagged.where(F.col(Event.REASON).isNotNull()))
         raw_counts = gate.measure_raw(flagged, rejected, has_outcomes=outcomes is not None)
+        _note_fewer_rows(dataset, taken, raw_counts)
         if taken.stored is None and raw_counts["rows_in"] == raw_counts["outcomes_in"]:
             raise InputError(f"{dataset.events.path} is an empty table; give one with rows")
     with stages("cleaning"):
@@ -158,8 +161,7 @@ def _build(settings: JobSettings, spark: SparkSession, stages: Stages) -> Path:
             counts |= {name: about["rows"] for name, about in sizes.items()}
             now = datetime.now(tz=UTC)
             ledger = replace(taken.ledger, is_based=is_based, counts=rows.input_counts)
-            hashed = {path: _without_kind(entry) for (_, path), entry in ledger.inputs().items()}
-            sources = fingerprints(dataset, feedback=(outcomes, impressions), known=hashed)
+            sources = fingerprints(dataset, feedback=(outcomes, impressions), known=ledger.known_files())
             metadata = describe(
                 settings,
                 tables=tables,
@@ -212,16 +214,23 @@ def checked_key(settings: JobSettings) -> Key:
     return key
 
 
-def _without_kind(entry: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in entry.items() if name != "kind"}
-
-
 def _note_missing_targets(dataset: Dataset) -> None:
     """One line on stderr about the parts of value_targets that this data set cannot have."""
     if dataset.split.kind == SplitKind.LEAVE_ONE_OUT:
         say(f"data set {dataset.name}: leave_one_out has no cut in time, so no value targets", kind="note")
     elif not dataset.has_value:
         say(f"data set {dataset.name}: no money, so no spend; retention targets stay", kind="note")
+
+
+def _note_fewer_rows(dataset: Dataset, taken: Plan, counts: Mapping[str, float]) -> None:
+    """One line on stderr where a table that is read from its first row on has lost some."""
+    had = taken.ledger.counts.get("rows_in", 0)
+    if taken.spans and taken.stored is None and counts["rows_in"] < had:
+        say(
+            f"{dataset.events.path} and what was handed back have {counts['rows_in']:,.0f} rows; the last"
+            f" version was made of {had:,.0f}, and this one will be without those that are gone",
+            kind="note",
+        )
 
 
 def _handed_back(settings: JobSettings, log: str) -> SourceTable | None:

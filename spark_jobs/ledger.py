@@ -1,7 +1,8 @@
 """Which input came in with which batch: what an appending run need not read, and a full run plays again.
 
-A batch is the input that one run saw first: raw files and outcomes handed back, by path and SHA-256. Indices
-are given out batch by batch, so that the order of batches decides them. `ledger.json` lies in each version.
+A batch is the input that one run saw first: raw files and outcomes handed back, by path and SHA-256, or rows
+of a table by a column that only grows (`events.appended_by`). Indices are given out batch by batch, so that
+the order of batches decides them. `ledger.json` lies in each version.
 """
 
 from __future__ import annotations
@@ -20,20 +21,32 @@ from recsys.schema import InputError, Table
 from spark_jobs.dropped import columns_read
 from spark_jobs.settings import Dataset, JobSettings, SourceTable
 from spark_jobs.sources import fingerprint, is_local, local_files
+from spark_jobs.spans import Mark, Span, is_before
 
 EVENTS, OUTCOMES = "events", "outcomes"
+UPTO = "upto"  # an input that has it is a span of rows
+InputName = tuple[str, str, Mark | None]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """`ingested_at`: Unix seconds, later events were rejected; `inputs`: kind, path, bytes and sha256."""
+    """`ingested_at`: Unix seconds, later events were rejected; `inputs`: kind, path, bytes and sha256, or the
+    span of a table's rows.
+    """
 
     number: int
     ingested_at: int
     inputs: list[dict[str, Any]]
 
     def files(self, kind: str) -> list[Path]:
-        return [Path(entry["path"]) for entry in self.inputs if entry["kind"] == kind]
+        listed = (entry for entry in self.inputs if entry["kind"] == kind and UPTO not in entry)
+        return [Path(entry["path"]) for entry in listed]
+
+    @property
+    def span(self) -> Span | None:
+        """Of the events; None where files tell which they are."""
+        spans = [Span(above=entry["above"], upto=entry[UPTO]) for entry in self.inputs if UPTO in entry]
+        return spans[0] if spans else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,8 +60,21 @@ class Ledger:
     batches: tuple[Batch, ...]
     counts: dict[str, float] = field(default_factory=dict)
 
-    def inputs(self) -> dict[tuple[str, str], dict[str, Any]]:
-        return {(entry["kind"], entry["path"]): entry for batch in self.batches for entry in batch.inputs}
+    def inputs(self) -> dict[InputName, dict[str, Any]]:
+        return {_name(entry): entry for batch in self.batches for entry in batch.inputs}
+
+    def known_files(self) -> dict[str, dict[str, Any]]:
+        """Path, bytes and sha256 of its files, by path."""
+        listed = [dict(entry) for entry in self.inputs().values() if UPTO not in entry]
+        for entry in listed:
+            del entry["kind"]
+        return {entry["path"]: entry for entry in listed}
+
+    @property
+    def mark(self) -> Mark | None:
+        """Up to which rows of the table have come in."""
+        spans = [batch.span for batch in self.batches if batch.span is not None]
+        return spans[-1].upto if spans else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +97,15 @@ class Plan:
         """The files of that kind to be read, with their batches."""
         return {file: batch.number for batch in self.reads for file in batch.files(kind)}
 
+    @property
+    def spans(self) -> dict[int, Span]:
+        """The rows of the events' table to be read, by batch."""
+        return {batch.number: batch.span for batch in self.reads if batch.span is not None}
+
+    @property
+    def reads_events(self) -> bool:
+        return self.stored is None or bool(self.batch_of(EVENTS) or self.spans)
+
 
 def plan(
     settings: JobSettings,
@@ -79,27 +114,38 @@ def plan(
     *,
     key_version: str,
     now: int,
+    mark: Mark | None = None,
 ) -> Plan:
-    """What this run reads. InputError where `mode=incremental` cannot go on from the last version."""
+    """What this run reads. InputError where `mode=incremental` cannot go on from the last version.
+
+    `mark`: from `newest_mark`.
+    """
     dataset = settings.dataset
     shape = shape_of(dataset, key_version)
     before = read_ledger(previous[0]) if previous else None
-    found = _inventory(dataset.events, EVENTS) + (_inventory(outcomes, OUTCOMES) if outcomes else [])
     if settings.mode == "incremental":
         _check_can_append(settings, before, shape)
-    if before is None or before.shape != shape or not is_local(dataset.events.path):
-        return _anew(found, shape, is_based=previous is not None, now=now)
-    now_there = {(entry["kind"], entry["path"]): entry for entry in found}
+    is_listed = mark is not None or is_local(dataset.events.path)
+    if before is None or before.shape != shape or not is_listed:
+        return _anew(_found(dataset, outcomes, mark), shape, is_based=previous is not None, now=now)
+    found = _found(dataset, outcomes, mark, known=before)
+    now_there = {_name(entry): entry for entry in found}
     known = before.inputs()
     new = [entry for name, entry in now_there.items() if name not in known]
     changed = [entry["path"] for name, entry in known.items() if now_there.get(name, entry) != entry]
-    gone = [entry["path"] for name, entry in known.items() if name not in now_there]
+    gone = [entry for name, entry in known.items() if name not in now_there]
     if settings.mode == "full" and (changed or gone):
-        return _anew(found, shape, is_based=True, now=now)
+        return _anew(_found(dataset, outcomes, mark), shape, is_based=True, now=now)
+    version = previous[0].name  # type: ignore[index]
     if changed:
         raise InputError(
-            f"{changed[0]} is another file than the one that version {previous[0].name} was made of;"  # type: ignore[index]
+            f"{changed[0]} is another file than the one that version {version} was made of;"
             " hand corrections in as rows of a new file, or run mode=full"
+        )
+    if any(UPTO in entry for entry in gone):
+        raise InputError(
+            f"{dataset.events.path} ends with {dataset.events.appended_by} {mark}, and version {version} was"
+            f" made of rows up to {before.mark}; rows are gone or were numbered anew: run mode=full"
         )
     number = len(before.batches) + 1
     added = (Batch(number=number, ingested_at=now, inputs=new),) if new else ()
@@ -109,14 +155,14 @@ def plan(
         return Plan(ledger=ledger, reads=ledger.batches, newest=newest)
     if not new:
         raise InputError(
-            f"every file of {dataset.events.path} is in version {previous[0].name} already;"  # type: ignore[index]
-            " there is nothing to append"
+            f"every {'file' if mark is None else 'row'} of {dataset.events.path} is in version {version}"
+            " already; there is nothing to append"
         )
     if (previous[0] / Table.LINES).is_dir():  # type: ignore[index]
         return Plan(ledger=ledger, reads=added, stored=previous[0], newest=newest)  # type: ignore[index]
     if gone:
         raise InputError(
-            f"{gone[0]} is gone and version {previous[0].name} keeps no lines, which only mode=incremental"  # type: ignore[index]
+            f"{gone[0]['path']} is gone and version {version} keeps no lines, which only mode=incremental"
             " leaves; restore it for this run, or run mode=full"
         )
     return Plan(ledger=ledger, reads=ledger.batches, newest=newest)
@@ -150,7 +196,7 @@ def rebase(
             batch,
             inputs=[
                 {"kind": entry["kind"], **fingerprint(Path(entry["path"]))}
-                if entry["path"] in paths
+                if entry["path"] in paths and UPTO not in entry
                 else entry
                 for entry in batch.inputs
             ],
@@ -164,10 +210,11 @@ def rebase(
 
 
 def _check_can_append(settings: JobSettings, before: Ledger | None, shape: str) -> None:
-    if not is_local(settings.dataset.events.path):
+    if settings.dataset.events.appended_by is None and not is_local(settings.dataset.events.path):
         raise InputError(
             f"mode=incremental tells new files of {settings.dataset.events.path} by names and hashes, so"
-            " they must lie on this machine's file systems; run mode=full"
+            " they must lie on this machine's file systems; name a column that grows with every row in"
+            " events.appended_by, or run mode=full"
         )
     if settings.rotate_key:
         raise InputError("rotate_key=true makes every pseudonym anew; run it with mode=full")
@@ -182,6 +229,27 @@ def _anew(found: list[dict[str, Any]], shape: str, *, is_based: bool, now: int) 
     """All input as one batch."""
     batch = Batch(number=1, ingested_at=now, inputs=found)
     return Plan(ledger=Ledger(shape=shape, is_based=is_based, batches=(batch,)), reads=(batch,))
+
+
+def _found(
+    dataset: Dataset, outcomes: SourceTable | None, mark: Mark | None, *, known: Ledger | None = None
+) -> list[dict[str, Any]]:
+    """All input that is there now. Of a table the spans that are `known` and what has come after them, or one
+    span of all where it ends before that.
+    """
+    handed_back = _inventory(outcomes, OUTCOMES) if outcomes else []
+    if mark is None:
+        return _inventory(dataset.events, EVENTS) + handed_back
+    whole = {"kind": EVENTS, "path": dataset.events.path, "above": None, UPTO: mark}
+    if known is None or known.mark is None or is_before(mark, known.mark):
+        return [whole, *handed_back]
+    spans = [entry for entry in known.inputs().values() if UPTO in entry]
+    since = [{**whole, "above": known.mark}] if mark != known.mark else []
+    return [*spans, *since, *handed_back]
+
+
+def _name(entry: Mapping[str, Any]) -> InputName:
+    return entry["kind"], entry["path"], entry.get(UPTO)
 
 
 def _inventory(source: SourceTable, kind: str) -> list[dict[str, Any]]:
@@ -207,5 +275,8 @@ def shape_of(dataset: Dataset, key_version: str) -> str:
     if dataset.event_types_without_item:
         parts["event_types_without_item"] = dataset.event_types_without_item
     parts["events"] = {name: value for name, value in settings["events"].items() if name != "path"}
+    for part in (parts["events"], parts["join"] or {}):
+        if part.get("appended_by") is None:
+            part.pop("appended_by", None)
     content = json.dumps([parts, key_version], sort_keys=True, default=str)
     return hashlib.sha256(content.encode()).hexdigest()[:16]

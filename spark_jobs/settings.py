@@ -25,7 +25,8 @@ SETTINGS_OF_JOBS = {
 class SourceTable:
     """One file, folder or database table (`path` is its JDBC URL); `options` go to Spark's reader.
 
-    `computed`: columns to add, as Spark SQL. `keys`: the columns a second file is joined by.
+    `computed`: columns to add, as Spark SQL. `keys`: the columns a second file is joined by. `appended_by`
+    (events): a column that grows with every row that comes in; new rows are told by it, not by new files.
     """
 
     path: str
@@ -33,6 +34,7 @@ class SourceTable:
     options: dict[str, Any] = field(default_factory=dict)
     computed: dict[str, str] = field(default_factory=dict)
     keys: list[str] = field(default_factory=list)
+    appended_by: str | None = None
 
     def __post_init__(self) -> None:
         if self.format not in FORMATS:
@@ -217,6 +219,12 @@ class Dataset:
             )
         if self.join is not None and not self.join.keys:
             raise InputError(f"data set {self.name}: join.keys must name the columns that both files share")
+        beside = [part.source for part in (self.items, self.users, self.graph) if part is not None]
+        beside += [self.join] if self.join is not None else []
+        if any(source.appended_by is not None for source in beside):
+            raise InputError(
+                f"data set {self.name}: appended_by belongs to events; every run reads other tables whole"
+            )
 
     def _check_without_item(self) -> None:
         """What is recommended, bought or given back is an item."""

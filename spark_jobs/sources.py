@@ -15,6 +15,7 @@ from urllib.parse import unquote, urlsplit
 
 from py4j.protocol import Py4JError
 from pyspark.errors import PySparkException
+from pyspark.sql import Column as SparkColumn
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
@@ -22,11 +23,14 @@ from pyspark.sql import types as T
 from recsys.schema import InputError
 from spark_jobs.expressions import find_column
 from spark_jobs.faults import UNREADABLE, root_cause
-from spark_jobs.jdbc import explain_jdbc, load_jdbc
+from spark_jobs.jdbc import divided_within, explain_jdbc, load_jdbc, marks_table
+from spark_jobs.session import pin
 from spark_jobs.settings import Dataset, SourceTable
+from spark_jobs.spans import HIGHEST, Mark, Span, batch_of, can_be_mark, is_number, whole
 
 HASHED_BYTES_LIMIT = 20 * 2**30
 HEADER_BYTES_LIMIT = 2**20
+IN_BATCH = "__batch"  # of lines that were told by spans
 CORRUPT_OPTION, CORRUPT = "columnNameOfCorruptRecord", "_corrupt_record"  # Spark's names
 
 
@@ -158,9 +162,24 @@ def explain(error: Exception, source: SourceTable) -> str:
     )
 
 
-def read_events(spark: SparkSession, dataset: Dataset, *, files: Sequence[Path] | None = None) -> DataFrame:
-    """The raw lines, or those of some files, joined with the second file where the data set has one."""
-    events = read_table(spark, dataset.events, files=files)
+def read_events(
+    spark: SparkSession,
+    dataset: Dataset,
+    *,
+    files: Sequence[Path] | None = None,
+    spans: Mapping[int, Span] = MappingProxyType({}),
+) -> DataFrame:
+    """The raw lines, or those of some files, joined with the second file where the data set has one.
+
+    `spans`: those of `appended_by` to be read, by batch; the lines then have a column IN_BATCH.
+    """
+    source = dataset.events
+    if spans and source.format == "jdbc":
+        source = divided_within(source, whole(spans))
+    events = read_table(spark, source, files=files)
+    if spans:
+        mark = _mark_column(events, source)[0]
+        events = events.where(whole(spans).holds(mark)).withColumn(IN_BATCH, batch_of(mark, spans))
     if dataset.join is None:
         return events
     other = read_table(spark, dataset.join)
@@ -177,6 +196,49 @@ def read_events(spark: SparkSession, dataset: Dataset, *, files: Sequence[Path] 
             " keep one row for each or name more keys"
         )
     return events.join(other, on=dataset.join.keys, how="left")
+
+
+def newest_mark(spark: SparkSession, source: SourceTable) -> Mark | None:
+    """The highest value of `appended_by`; None where the data set has no such column.
+
+    InputError where a row lacks one, or where it is neither a whole number nor a time: rows would be lost.
+    """
+    if source.appended_by is None:
+        return None
+    table = read_table(spark, source)
+    column, kind = _mark_column(table, source)
+    if not can_be_mark(kind):
+        raise InputError(
+            f"events.appended_by: {source.appended_by!r} in {source.path} is {kind.simpleString()}; give a"
+            " whole number or a time, as cast(line_id as bigint) or cast(day as date)"
+        )
+    if source.format == "jdbc":
+        found = read_table(spark, marks_table(source)).toDF("mark", "lacking")
+    else:
+        found = table.agg(F.max(column).alias("mark"), F.count_if(column.isNull()).alias("lacking"))
+    row = found.select(F.col("mark").cast("string"), "lacking").first()
+    if row is None or (row["mark"] is None and not row["lacking"]):
+        raise InputError(f"{source.path} is an empty table; give one with rows")
+    if row["lacking"]:
+        raise InputError(
+            f"events.appended_by: {row['lacking']:.0f} rows of {source.path} have no {source.appended_by};"
+            " name a column that every row has"
+        )
+    if is_number(kind) and int(row["mark"]) >= HIGHEST:
+        raise InputError(
+            f"events.appended_by: {source.appended_by} of {source.path} goes up to {row['mark']}, and the"
+            f" highest number that can be told is {HIGHEST - 1}; name a smaller one, or a time"
+        )
+    return int(row["mark"]) if is_number(kind) else str(row["mark"])
+
+
+def looked_at_once(told: DataFrame, source: SourceTable) -> DataFrame:
+    """What a database's table tells: a second look at it costs its server, and could show other rows."""
+    return pin(told) if source.format == "jdbc" else told
+
+
+def _mark_column(table: DataFrame, source: SourceTable) -> tuple[SparkColumn, T.DataType]:
+    return find_column(table, str(source.appended_by), setting="events.appended_by", path=source.path)
 
 
 def fingerprints(

@@ -17,7 +17,7 @@ from spark_jobs.leaks.labels import LEAST_OF_EACH, LEAST_ROWS, Sample, told_by_f
 from spark_jobs.leaks.samples import item_sample, user_sample
 from spark_jobs.ledger import EVENTS, Plan
 from spark_jobs.settings import Dataset
-from spark_jobs.sources import read_events
+from spark_jobs.sources import IN_BATCH, read_events
 
 MIXED_USERS, MIXED_ROWS = 500, 50_000  # at most about so many, whichever is fewer
 
@@ -53,7 +53,7 @@ def find_leaks(
                 features += _told(sample, of, thresholds, notes)
     future = None
     if looks_ahead and plan.stored is not None:
-        notes.append("later lines were not mixed up: this run reads the new files only, a full one does it")
+        notes.append("later lines were not mixed up: this run reads what is new only, a full one does it")
     elif looks_ahead:
         share = min(1.0, MIXED_USERS / measured["num_users"], MIXED_ROWS / measured["rows_kept"])
         future = _changes(spark, dataset, plan, cuts, key=key, share=share)
@@ -77,7 +77,7 @@ def _changes(
 ) -> FutureChanges:
     files = list(plan.batch_of(EVENTS)) or None
     return future_changes(
-        read_events(spark, dataset, files=files),
+        read_events(spark, dataset, files=files, spans=plan.spans).drop(IN_BATCH),
         dataset,
         cut=cuts.validation,
         now=max(batch.ingested_at for batch in plan.reads),

@@ -205,7 +205,7 @@ def test_far_files_are_not_appended(spark: Any, tmp_path: Path) -> None:
     far = dataclasses.replace(
         far, mode="incremental", dataset=dataclasses.replace(far.dataset, events=source)
     )
-    with pytest.raises(InputError, match="must lie on this machine's file systems; run mode=full"):
+    with pytest.raises(InputError, match="must lie on this machine's file systems; name a column"):
         job.build(far, spark)
 
 

@@ -34,6 +34,7 @@ from tests.spark_jobs.content import content
 Composed = Callable[..., JobSettings]
 URL = "jdbc:mariadb://db.example:3306/shop"
 NUM_PARTITIONS = 4
+OLD = 40  # rows that a first run finds where more come in after it
 ROWS = [
     *shop.regular_lines(),
     shop.line("u1", "A", 69 + 2.5 / 24, invoice="early"),  # 02:30 on 2024-03-10, which New York's clocks skip
@@ -207,6 +208,54 @@ def test_the_command_reads_it_wherever_the_clocks_are(
     assert content(version) == expected
     told = "".join(path.read_text() for path in version.glob("*.*"))
     assert mariadb.PASSWORD not in told + done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_rows_are_appended_by_a_column_that_grows(
+    spark: Any, server: mariadb.Server, shop_settings: Composed, expected: dict[str, str]
+) -> None:
+    """The second run asks the server for the new rows only, and the tables are those of all."""
+    server.run(
+        "use shop; create table growing like sales;"
+        f" insert into growing select * from sales where line_id <= {OLD};"
+    )
+    of = ("dataset.events.options.dbtable=growing", "+dataset.events.appended_by=line_id", "mode=incremental")
+    job.build(shop_settings(*of), spark)
+    server.run(f"use shop; insert into growing select * from sales where line_id > {OLD};")
+    already = len(server.queries)
+    version = job.build(shop_settings(*of), spark)
+    batches = json.loads((version / Table.LEDGER).read_text())["batches"]
+    assert [batch["inputs"][0]["upto"] for batch in batches] == [OLD, len(ROWS)]
+    asked = [line for line in server.queries[already:] if re.search(r"FROM growing\s+WHERE (?!1=0)", line)]
+    assert len(asked) == NUM_PARTITIONS
+    assert all(re.search(rf"`line_id` > {OLD}\)? AND", line) for line in asked), asked
+    assert content(version) == expected
+    replayed = job.build(shop_settings(*of[:2], "mode=full", "quality.max_future_changes=null"), spark)
+    assert content(replayed) == expected
+
+
+@pytest.mark.slow
+def test_tables_beside_the_log_are_asked_for_once(
+    spark: Any, server: mariadb.Server, shop_settings: Composed
+) -> None:
+    server.run(
+        "use shop; create table goods (sku varchar(20), kind varchar(20));"
+        " insert into goods values ('A', 'mug'), ('B', 'cup');"
+        " create table people (customer varchar(20), country varchar(20));"
+        " insert into people values ('u1', 'UK');"
+    )
+
+    def source(table: str) -> str:
+        return f"source:{{path:'{server.url}',format:jdbc,options:{{dbtable:{table}}}}}"
+
+    items = f"+dataset.items={{{source('goods')},item_id:sku,fields:{{kind:kind}}}}"
+    users = f"+dataset.users={{{source('people')},user_id:customer,profile:{{country:country}}}}"
+    version = job.build(shop_settings(items, users), spark)
+    told = json.loads((version / Table.VOCABULARIES).read_text())
+    assert set(told["item_fields"]["kind"]) == {"mug", "cup"}
+    for table in ("goods", "people"):
+        looks = [line for line in server.queries if f"FROM {table}" in line and "WHERE 1=0" not in line]
+        assert len(looks) == 1, looks
 
 
 @pytest.mark.slow

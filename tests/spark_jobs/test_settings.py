@@ -50,6 +50,7 @@ def test_money_needs_a_value_or_quantity_and_price() -> None:
         ({"split": {"kind": "random"}}, "split.kind 'random' is not known"),
         ({"split": TIME | {"horizons_days": [7]}, "has_time": False}, "has no time"),
         ({"join": {"path": "b"}}, "join.keys must name the columns"),
+        ({"join": {"path": "b", "keys": ["k"], "appended_by": "k"}}, "appended_by belongs to events"),
     ],
 )
 def test_what_is_wrong_is_named(change: dict[str, Any], message: str) -> None:

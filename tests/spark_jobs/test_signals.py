@@ -16,7 +16,7 @@ from recsys.pseudonym import load_key, pseudonym
 from recsys.schema import PAD, Column, EventType, InputError, Table
 from spark_jobs import job
 from spark_jobs.ledger import shape_of
-from spark_jobs.settings import EventColumns, JobSettings
+from spark_jobs.settings import EventColumns, JobSettings, SourceTable
 from spark_jobs.steps.normalise import LONGEST_DWELL_S
 from tests.spark_jobs import shop
 
@@ -187,12 +187,14 @@ def test_a_data_set_that_tells_neither_has_the_columns_that_it_had(spark: Any, t
 
 def test_settings_that_are_not_used_do_not_end_an_appended_log(tmp_path: Path) -> None:
     """The hash of how lines are read, as it was before there were such settings."""
-    plain = shop.dataset(tmp_path / "raw.parquet")
+    join = SourceTable(path="other.parquet", keys=["invoice"])
+    plain = shop.dataset(tmp_path / "raw.parquet", join=join)
     told = dataclasses.asdict(plain)
     names = ("columns", "event_types", "cleaning", "sensitive", "join", "has_time")
     before = {name: told[name] for name in names}
     del before["columns"]["dwell_s"], before["columns"]["query"]
     before["events"] = {name: value for name, value in told["events"].items() if name != "path"}
+    del before["events"]["appended_by"], before["join"]["appended_by"]
     content = json.dumps([before, "key"], sort_keys=True, default=str)
     assert shape_of(plain, "key") == hashlib.sha256(content.encode()).hexdigest()[:16]
     searches = dataclasses.replace(plain, event_types=["purchase", "search"])
