@@ -3,7 +3,8 @@
 For each size a log of `make_events`, and `python -m spark_jobs` on it as a process of its own. The floor of
 this engine is a read, sort by user and time, and write of the same events under the same settings, once
 before and once after the job, so that what else the machine does falls on both. What a tiny log takes is
-subtracted from either: it is start-up. Ends with one line of JSON.
+subtracted from either: it is start-up. With --append also what the newest day costs where the days before are
+there. Ends with one line of JSON.
 """
 
 from __future__ import annotations
@@ -21,8 +22,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+import pyarrow.parquet as pq
 
-from benchmarks.make_events import LogConfig, write_log
+from benchmarks.make_events import ROWS_PER_GROUP, LogConfig, write_log
 from benchmarks.spark_event_log import EventLog, read_event_log
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -106,18 +108,43 @@ def watched(*arguments: str, cwd: Path) -> Cost:
     return seen.cost
 
 
-def tables(folder: Path) -> tuple[Cost, EventLog]:
+def tables(folder: Path, *, mode: str = "full") -> tuple[Cost, EventLog]:
     """The job itself on the log in `folder`."""
-    event_log = folder / "event_log"
-    event_log.mkdir()
+    event_log = folder / "event_log" / str(time.time_ns())
+    event_log.mkdir(parents=True)
     logged = {f"spark.eventLog.{name}": value for name, value in EVENT_LOG.items()}
     logged |= {"spark.eventLog.dir": str(event_log.resolve())}
     conf = ",".join(f"{name}:{value}" for name, value in logged.items())
     settings = [f"spark.{name}={value!r}" for name, value in SPARK.items()]
-    command = ("-m", "spark_jobs", "--config-dir", "conf", "dataset=shop_log", f"+spark.conf={{{conf}}}")
-    cost = watched(*command, *settings, cwd=folder)
+    command = ("-m", "spark_jobs", "--config-dir", "conf", "dataset=shop_log", f"mode={mode}")
+    cost = watched(*command, f"+spark.conf={{{conf}}}", *settings, cwd=folder)
     (file,) = event_log.iterdir()
     return cost, read_event_log(file)
+
+
+def appended(folder: Path, rows: int) -> Cost:
+    """The newest day's rows, after a run that read the others and keeps their lines."""
+    newest, missing = folder / "newest", rows // LogConfig(rows=rows).days
+    newest.mkdir()
+    for file in sorted((folder / "events").iterdir(), reverse=True):
+        lines = pq.read_table(file)
+        left = max(lines.num_rows - missing, 0)
+        pq.write_table(lines.slice(left), newest / f"newest-{file.name}", row_group_size=ROWS_PER_GROUP)
+        file.unlink()
+        if left:
+            pq.write_table(lines.slice(0, left), file, row_group_size=ROWS_PER_GROUP)
+            break
+        missing -= lines.num_rows
+    shutil.rmtree(folder / "features")
+    tables(folder, mode="incremental")
+    for file in newest.iterdir():
+        file.rename(folder / "events" / file.name)
+    cost, _ = tables(folder, mode="incremental")
+    print(
+        f"{rows:>12,} rows: the newest day appended {cost.wall_s:.1f} s ({cost.cpu_s:.1f} s of cores)",
+        flush=True,
+    )
+    return cost
 
 
 def floor(folder: Path) -> Cost:
@@ -189,6 +216,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, nargs="+", default=[1_000_000, 10_000_000])
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--job-only", action="store_true", help="without the floor")
+    parser.add_argument("--append", action="store_true", help="append the newest day to the others as well")
     parser.add_argument("--sort", type=Path, help=argparse.SUPPRESS)
     wanted = parser.parse_args()
     if wanted.sort:
@@ -203,6 +231,9 @@ def main() -> None:
             job, plain, log = measured(Path(place) / str(rows), rows, **how)
             jobs.append(job.minus(tiny_job))
             found = compare(rows, jobs[-1], plain.minus(tiny_floor), log, tiny_log)
+            if wanted.append:
+                day = appended(Path(place) / str(rows), rows).minus(tiny_job)
+                found |= {"append_s": day.wall_s, "append_over_full": day.wall_s / jobs[-1].wall_s}
             for name, value in found.items():
                 print(f"{rows:>12,} rows: {name} {value:,.2f}{aim(name, value)}", flush=True)
                 figures[f"{name}_{rows}"] = round(value, 3 if abs(value) < 100 else 0)
