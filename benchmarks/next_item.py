@@ -102,9 +102,13 @@ class Bench:
 
 
 def figures_of(output: Path) -> dict[str, Any]:
-    """HR@10 and NDCG@10 over all items, each with its interval, of the folder of a run."""
+    """HR@10 and NDCG@10 over all items, each with its interval, of the folder of a run; of a test also what
+    its NDCG@10 is above EASE's, paired by user.
+    """
     figures = json.loads((output / "metrics.json").read_text())["figures"]
-    return {name: figures[f"ranking/all/{name}/aurm"] for name in FIGURES}
+    found = {name: figures[f"ranking/all/{name}/aurm"] for name in FIGURES}
+    paired = figures.get("ranking/all/ndcg@10/aurm_minus_ease")
+    return found | ({"ndcg@10 above EASE's": paired} if paired else {})
 
 
 def epochs_of(output: Path) -> list[dict[str, float]]:
