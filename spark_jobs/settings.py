@@ -273,7 +273,7 @@ class SparkSettings:
 class OutputSettings:
     """Files of the tables. A reader that streams keeps a row group of each file it reads in memory."""
 
-    rows_per_file: int = 250_000
+    rows_per_file: int = 100_000
     row_group_mb: float = 16.0
 
     def __post_init__(self) -> None:
