@@ -117,8 +117,6 @@ def _build(settings: JobSettings, spark: SparkSession, stages: Stages) -> Path:
     with stages("indexing"):
         cuts = _cuts(settings, rows)
         indexed, is_based = indexed_events(dataset, rows, taken, prior_indices(spark, previous))
-        if settings.mode != "incremental" or taken.stored is not None:
-            rows.let_go()
     with stages("features"):
         tables = build_tables(
             indexed,
@@ -273,10 +271,11 @@ def _write_frames(frames: Mapping[str, DataFrame], folder: Path, settings: JobSe
 
 
 def _frames(tables: FeatureTables) -> dict[str, DataFrame]:
+    """Those first that take longest: others are written beside them."""
     return {
-        Table.ITEM_FEATURES: tables.item_features,
-        Table.USER_FEATURES: tables.user_features,
         Table.HISTORIES: tables.histories,
+        Table.USER_FEATURES: tables.user_features,
+        Table.ITEM_FEATURES: tables.item_features,
         Table.EXAMPLES: tables.examples,
         Table.VALUE_TARGETS: tables.value_targets,
     }

@@ -20,18 +20,20 @@ LISTS = {
 
 
 def histories(events: DataFrame, users: DataFrame, *, window_events: int) -> DataFrame:
-    """One row per (user, window), with aligned list columns; `users` gives key and first sight."""
+    """One row per (user, window), with aligned list columns. `events` have positions; `users`: key, index
+    and first sight.
+    """
     window_index = F.floor((F.col(Event.POSITION) - 1) / window_events).cast("int")
     lists = {name: F.col(column).cast(kind) for name, (column, kind) in LISTS.items()}
     lists |= _signals(events)
     entry = F.struct(Event.POSITION, *[column.alias(name) for name, column in lists.items()])
     rows = (
         events.withColumn(Column.WINDOW_INDEX, window_index)
-        .groupBy(Column.USER_KEY, Column.USER_INDEX, Column.WINDOW_INDEX)  # events lie together by the first
+        .groupBy(Column.USER_KEY, Column.WINDOW_INDEX)  # events lie together by the first
         .agg(F.sort_array(F.collect_list(entry)).alias("entries"))
     )
-    first_seen = users.select(Column.USER_KEY, Column.FIRST_SEEN).hint("shuffle_hash")
-    return rows.join(first_seen, on=Column.USER_KEY, how="inner").select(
+    known = users.select(Column.USER_KEY, Column.USER_INDEX, Column.FIRST_SEEN).hint("shuffle_hash")
+    return rows.join(known, on=Column.USER_KEY, how="inner").select(
         Column.USER_INDEX,
         Column.USER_KEY,
         Column.FIRST_SEEN,

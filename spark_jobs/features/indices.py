@@ -11,7 +11,7 @@ from pyspark.sql import functions as F
 from recsys.schema import PAD, Column
 from spark_jobs.columns import Event
 from spark_jobs.lookup import look_up
-from spark_jobs.session import keep, pin, together
+from spark_jobs.session import pin, together
 from spark_jobs.sights import Sights
 
 NUMBERED_BY = "numbered_by"
@@ -19,13 +19,30 @@ NUMBERED_BY = "numbered_by"
 
 @dataclass(frozen=True, kw_only=True)
 class Indexed:
-    """Kept events with indices and positions, without item ids, and the id maps they came from."""
+    """Kept events as they lie, by user key and in order, and the id maps.
+
+    Events get an index where a step asks for it: to hold them once more with all of them costs more.
+    """
 
     events: DataFrame
     users: DataFrame  # user_key, user_index, first_seen
     items: DataFrame  # item_id, item_index, first_seen
     ties: Sequence[str]
     last_timestamp: int
+
+    def with_items(self) -> DataFrame:
+        """Events with `item_index` instead of the id; that of no item is PAD."""
+        return with_item_index(self.events, self.items).drop(Event.ITEM_ID)
+
+    def with_positions(self) -> DataFrame:
+        """Those with each event's `position` within its user."""
+        in_order = Window.partitionBy(Column.USER_KEY).orderBy(Event.EVENT_ID)
+        return self.with_items().withColumn(Event.POSITION, F.row_number().over(in_order))
+
+    def by_index(self, rows: DataFrame) -> DataFrame:
+        """Rows with `user_index` beside their `user_key`, where they lie."""
+        indices = self.users.select(Column.USER_KEY, Column.USER_INDEX).hint("shuffle_hash")
+        return rows.join(indices, on=Column.USER_KEY, how="inner")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,8 +65,7 @@ def index_events(
     last_timestamp: int,
     lines: DataFrame | None = None,
 ) -> Indexed:
-    """Indices for users and items (those of `prior` are kept) and each event's position within its user.
-    The index of no item is PAD.
+    """Indices for users and items, those of `prior` as they are, and of the events' types.
 
     `lines`: clean lines with their batch; new ids are then numbered batch by batch, as if each were a run.
     """
@@ -66,17 +82,10 @@ def index_events(
 
     users, items = together(indexed_users, indexed_items)
     types = F.create_map(*[F.lit(x) for pair in event_types.items() for x in pair])
-    # By the key that rows lie together by already, so that they are not sent round.
-    in_order = Window.partitionBy(Column.USER_KEY).orderBy(Event.EVENT_ID)
-    indices = users.select(Column.USER_KEY, Column.USER_INDEX).hint("shuffle_hash")
-    events = (
-        with_item_index(kept.join(indices, on=Column.USER_KEY, how="inner"), items)
-        .withColumn(Event.TYPE_INDEX, F.element_at(types, F.col(Event.EVENT_TYPE)))
-        .drop(Event.ITEM_ID, Event.BATCH)
-        .withColumn(Event.POSITION, F.row_number().over(in_order))
-        .drop(Event.EVENT_ID)
+    events = kept.withColumn(Event.TYPE_INDEX, F.element_at(types, F.col(Event.EVENT_TYPE)))
+    return Indexed(
+        events=events.drop(Event.BATCH), users=users, items=items, ties=ties, last_timestamp=last_timestamp
     )
-    return Indexed(events=keep(events), users=users, items=items, ties=ties, last_timestamp=last_timestamp)
 
 
 def with_item_index(events: DataFrame, items: DataFrame) -> DataFrame:

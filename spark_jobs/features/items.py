@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import sqrt
 
@@ -22,7 +22,6 @@ from spark_jobs.features.vocabulary import (
     vocabulary_frame,
     words_of,
 )
-from spark_jobs.session import few_rows
 from spark_jobs.settings import FeatureSettings
 from spark_jobs.steps.order import stable_key
 
@@ -31,9 +30,6 @@ STABLE_DECIMALS = 12  # the order in which Spark sums shows in the last digits o
 COUNTED_WORDS = 20_000  # how many of the most common words are looked at for tokens and categories
 CATEGORY, PRICE_BAND, LOG_PRICE = "category", "price_band", "log_price"
 FIELD, TOKENS = "field__", "tokens__"  # prefixes of columns from the item table
-
-IS_KNOWN = "is_known"  # the event lies before the cut (or in the training prefix)
-IS_RECENT = "is_recent"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,63 +54,71 @@ class ItemEncoding:
         return [{"name": name, "size": size} for name, size in sizes.items()]
 
 
-def facts_at_cuts(events: DataFrame, cuts: Sequence[int], targets: Sequence[str]) -> DataFrame:
-    """Every event once per cut, marked whether it lies before the cut and within the popularity window."""
-    spark = events.sparkSession
-    frame = F.broadcast(few_rows(spark, [(cut,) for cut in cuts], f"{Column.VALID_FROM} long"))
-    timestamp, cut = F.col(Event.TIMESTAMP), F.col(Column.VALID_FROM)
-    is_known = timestamp <= cut
-    is_recent = is_known & (timestamp > cut - POPULARITY_DAYS * SECONDS_PER_DAY)
-    is_target = F.col(Event.EVENT_TYPE).isin(list(targets))
-    return events.crossJoin(frame).withColumns({IS_KNOWN: is_known, IS_RECENT: is_recent & is_target})
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """Events, and by cut what `known` takes of them: those before it, or in the training prefix; `recent`:
+    what counts for popularity then. One row an event, however many cuts there are.
+    """
+
+    events: DataFrame
+    known: Mapping[int, SparkColumn]
+    recent: Mapping[int, SparkColumn]
 
 
-def snapshots(
-    facts: DataFrame,
-    items: DataFrame,
-    table: DataFrame | None,
-    *,
-    cuts: Sequence[int],
-    ties: Sequence[str],
-) -> DataFrame:
+def facts_at_cuts(events: DataFrame, cuts: Iterable[int], targets: Sequence[str]) -> Facts:
+    """Known at a cut is what lies before it; recent are target events within the popularity window."""
+    timestamp, is_target = F.col(Event.TIMESTAMP), F.col(Event.EVENT_TYPE).isin(list(targets))
+    known = {cut: timestamp <= cut for cut in sorted(set(cuts))}
+    window = POPULARITY_DAYS * SECONDS_PER_DAY
+    recent = {cut: is_known & (timestamp > cut - window) & is_target for cut, is_known in known.items()}
+    return Facts(events=events, known=known, recent=recent)
+
+
+def snapshots(facts: Facts, items: DataFrame, table: DataFrame | None, *, ties: Sequence[str]) -> DataFrame:
     """(valid_from, item): text, price, popularity, in_training, known_at, the item table's columns.
 
     An item not yet seen at the cut shows what was known at its first sight. `items`: item_index, item_id,
-    first_seen; `table`: the undated item table, by item_id; `cuts`: those of `facts`.
+    first_seen; `table`: the undated item table, by item_id.
     """
-    is_known, is_first = F.col(IS_KNOWN), F.col(Event.TIMESTAMP) <= F.col(Column.FIRST_SEEN)
+    timestamp, key = F.col(Event.TIMESTAMP), Column.ITEM_INDEX
     place = F.struct(*stable_key([name for name in ties if name != Event.ITEM_ID]))
-    has_price = F.col(Event.UNIT_PRICE) > 0
+    has_price, has_text = F.col(Event.UNIT_PRICE) > 0, F.col(Event.TEXT).isNotNull()
 
     def latest_text(when: SparkColumn) -> SparkColumn:
-        has_text = when & F.col(Event.TEXT).isNotNull()
-        return F.max_by(F.col(Event.TEXT), F.when(has_text, place))
+        return F.max_by(F.col(Event.TEXT), F.when(when & has_text, place))
 
     def median_price(when: SparkColumn) -> SparkColumn:
         return F.median(F.when(when & has_price, F.col(Event.UNIT_PRICE)))
 
-    key = [Column.VALID_FROM, Column.ITEM_INDEX]
-    counted = facts.groupBy(*key).agg(
-        F.max(is_known).alias(Column.IN_TRAINING),
-        F.count_if(F.col(IS_RECENT)).alias(Column.POPULARITY),
-        F.max(F.when(is_known, F.col(Event.TIMESTAMP))).alias("known_last"),
-    )
-    # Medians and texts keep rows in memory or sort them, so only rows that have one come to them.
-    telling = facts.where(has_price | F.col(Event.TEXT).isNotNull())
-    told = (
-        telling.join(items.select(Column.ITEM_INDEX, Column.FIRST_SEEN), on=Column.ITEM_INDEX, how="inner")
-        .groupBy(*key)
-        .agg(
-            latest_text(is_known).alias("text_known"),
-            latest_text(is_first).alias("text_first"),
-            median_price(is_known).alias("price_known"),
-            median_price(is_first).alias("price_first"),
+    counts = {
+        cut: F.struct(
+            F.max(is_known).alias(Column.IN_TRAINING),
+            F.count_if(facts.recent[cut]).alias(Column.POPULARITY),
+            F.max(F.when(is_known, timestamp)).alias("known_last"),
         )
-    )
+        for cut, is_known in facts.known.items()
+    }
+    counted = facts.events.groupBy(key).agg(*[told.alias(f"counted_{cut}") for cut, told in counts.items()])
+    # Medians and texts keep rows in memory or sort them, so only rows that have one come to them.
+    telling = facts.events.where(has_price | has_text)
+    first_seen = items.select(key, Column.FIRST_SEEN)
+    known = {
+        f"told_{cut}": F.struct(
+            latest_text(when).alias("text_known"), median_price(when).alias("price_known")
+        )
+        for cut, when in facts.known.items()
+    }
+    is_first = timestamp <= F.col(Column.FIRST_SEEN)
+    first = {"text_first": latest_text(is_first), "price_first": median_price(is_first)}
+    told = telling.join(first_seen, on=key, how="inner").groupBy(key)
+    at_first = told.agg(*[column.alias(name) for name, column in (known | first).items()])
+    cuts = [
+        F.struct(F.lit(cut).cast("long").alias(Column.VALID_FROM), f"counted_{cut}.*", f"told_{cut}.*")
+        for cut in counts
+    ]
+    every = items.join(counted, on=key, how="left").join(at_first, on=key, how="left")
+    every = every.select(*items.columns, *first, F.inline(F.array(*cuts)))
     in_training = F.coalesce(Column.IN_TRAINING, F.lit(False))
-    valid_from = F.explode(F.array(*[F.lit(cut).cast("long") for cut in sorted(set(cuts))]))
-    every = items.withColumn(Column.VALID_FROM, valid_from)
-    every = every.join(counted, on=key, how="left").join(told, on=key, how="left")
     extra = [] if table is None else [name for name in table.columns if name != Column.ITEM_ID]
     if table is not None:
         every = every.join(table, on=Column.ITEM_ID, how="left")

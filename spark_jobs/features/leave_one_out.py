@@ -10,7 +10,7 @@ from pyspark.sql import functions as F
 
 from recsys.schema import Column, Split, UserNumeric
 from spark_jobs.columns import Event
-from spark_jobs.features.items import IS_KNOWN, IS_RECENT
+from spark_jobs.features.items import Facts
 
 FEWEST_TARGETS = 3  # users with fewer are trained on and not tested
 NO_CUT = 0
@@ -51,29 +51,27 @@ def examples(prefix_lengths: DataFrame) -> DataFrame:
     )
 
 
-def facts(events: DataFrame, prefix_lengths: DataFrame, targets: list[str]) -> DataFrame:
-    """Every event, marked whether it lies in its user's training prefix."""
+def facts(events: DataFrame, prefix_lengths: DataFrame, targets: list[str]) -> Facts:
+    """Known is what lies in its user's training prefix, however long ago."""
     lengths = prefix_lengths.select(Column.USER_INDEX, F.col(Split.TRAIN).alias("train_length"))
     is_known = F.col(Event.POSITION) <= F.col("train_length")
     is_target = F.col(Event.EVENT_TYPE).isin(targets)
-    return events.join(lengths, on=Column.USER_INDEX, how="inner").withColumns(
-        {
-            Column.VALID_FROM: F.lit(NO_CUT).cast("long"),
-            IS_KNOWN: is_known,
-            IS_RECENT: is_known & is_target,
-        }
+    return Facts(
+        events=events.join(lengths, on=Column.USER_INDEX, how="inner"),
+        known={NO_CUT: is_known},
+        recent={NO_CUT: is_known & is_target},
     )
 
 
-def users(known_facts: DataFrame) -> DataFrame:
+def users(facts: Facts) -> DataFrame:
     """The columns `users.user_features` reads, over the training prefix; time and money are 0."""
-    profile = [name for name in known_facts.columns if name.startswith(Event.PROFILE)]
-    known = known_facts.where(F.col(IS_KNOWN))
+    profile = [name for name in facts.events.columns if name.startswith(Event.PROFILE)]
+    known = facts.events.where(facts.known[NO_CUT])
     counted = {
         UserNumeric.NUM_EVENTS: F.count(F.lit(1)),
-        UserNumeric.NUM_ORDERS: F.count_if(F.col(IS_RECENT)),
+        UserNumeric.NUM_ORDERS: F.count_if(facts.recent[NO_CUT]),
     }
-    return known.groupBy(Column.USER_INDEX).agg(
+    return known.groupBy(Column.USER_KEY, Column.USER_INDEX).agg(
         F.lit(NO_CUT).cast("long").alias(Column.CUT),
         F.count(F.lit(1)).alias(Column.PREFIX_LENGTH),
         F.max(Event.TIMESTAMP).alias(Column.KNOWN_AT),

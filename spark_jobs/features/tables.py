@@ -20,7 +20,7 @@ from spark_jobs.features.indices import Indexed
 from spark_jobs.features.items import ItemEncoding
 from spark_jobs.features.queries import with_query_words
 from spark_jobs.features.vocabulary import PriorFit, Vocabulary, count_values, numbered
-from spark_jobs.session import pin, together
+from spark_jobs.session import keep, pin, together
 from spark_jobs.settings import Dataset
 
 
@@ -58,24 +58,26 @@ def build_tables(
     `prior`: what the last version had fitted, where its training time ended no later than this one's.
     """
     prior = prior or PriorFit()
-    events = indexed.events
+    events = indexed.with_positions()
     if cuts is not None:
-        shown_at: tuple[int, ...] = (cuts.validation, cuts.test, cuts.now)
-        facts = item_steps.facts_at_cuts(events, shown_at, dataset.target_event_types)
-        users = user_steps.users_at_cuts(
-            user_steps.activity(events, (cut for cut, _ in cuts.labelled())),
+        shown_at = (cuts.validation, cuts.test, cuts.now)
+        facts = item_steps.facts_at_cuts(indexed.with_items(), shown_at, dataset.target_event_types)
+        of_keys = user_steps.users_at_cuts(
+            user_steps.activity(indexed.events, (cut for cut, _ in cuts.labelled())),
             cuts.labelled(),
             horizons_days=dataset.split.horizons_days,
             last_timestamp=indexed.last_timestamp,
         )
+        users = indexed.by_index(of_keys)
         fitting_cut = cuts.validation
         follows = None if edges is None else follows_at_cuts(edges, (cut for cut, _ in cuts.labelled()))
     else:
+        events = keep(indexed.by_index(events))
         prefixes = pin(leave_one_out.prefixes(events, dataset.target_event_types))
         facts = leave_one_out.facts(events, prefixes, dataset.target_event_types)
         users = leave_one_out.users(facts)
-        shown_at, fitting_cut, follows = (leave_one_out.NO_CUT,), leave_one_out.NO_CUT, None
-    snapshots = item_steps.snapshots(facts, indexed.items, item_table, cuts=shown_at, ties=indexed.ties)
+        fitting_cut, follows = leave_one_out.NO_CUT, None
+    snapshots = item_steps.snapshots(facts, indexed.items, item_table, ties=indexed.ties)
     users, snapshots = together(partial(pin, users), partial(pin, snapshots))
     if cuts is not None:
         examples = user_steps.examples(users, window_days=dataset.split.window_days)
@@ -88,13 +90,12 @@ def build_tables(
         snapshots.where(is_training), dataset.features, has_price=dataset.has_value, prior=prior
     )
     training_users = users.where(F.col(Column.CUT) == fitting_cut)
-    profile = fit_profile(training_users, indexed.users, user_table, dataset, prior=prior)
-    keys = indexed.users.select(Column.USER_INDEX, Column.USER_KEY)
+    profile = fit_profile(training_users, user_table, dataset, prior=prior)
     if Event.QUERY in events.columns:
         events = with_query_words(events, encoding.vocabularies.tokens)
     return FeatureTables(
         item_features=item_steps.encode(snapshots, encoding),
-        user_features=user_steps.user_features(users, keys, user_table, profile, follows=follows),
+        user_features=user_steps.user_features(users, user_table, profile, follows=follows),
         histories=histories(events, indexed.users, window_events=window_events),
         examples=examples,
         value_targets=targets,
@@ -106,14 +107,12 @@ def build_tables(
 
 
 def fit_profile(
-    training: DataFrame, keys: DataFrame, table: DataFrame | None, dataset: Dataset, *, prior: PriorFit
+    training: DataFrame, table: DataFrame | None, dataset: Dataset, *, prior: PriorFit
 ) -> dict[str, Vocabulary]:
     """Values of each profile field among the users known at the end of training time, most common first."""
     known = training.where(F.col(Column.PREFIX_LENGTH) > 0)
     if table is not None:
-        known = known.join(keys, on=Column.USER_INDEX, how="inner").join(
-            table, on=Column.USER_KEY, how="left"
-        )
+        known = known.join(table, on=Column.USER_KEY, how="left")
     columns = [name for name in known.columns if name.startswith(Event.PROFILE)]
     if not columns:
         return {}

@@ -51,12 +51,12 @@ def activity(events: DataFrame, cuts: Iterable[int]) -> DataFrame:
         ORDER: F.when(is_purchase, order),
         "other_anchor": F.when(F.col(Event.ANCHOR) != timestamp, F.col(Event.ANCHOR)),
     }
-    user = [Column.USER_KEY, Column.USER_INDEX]
-    in_time = Window.partitionBy(*user).orderBy(Event.TIMESTAMP)
-    of_order = Window.partitionBy(*user, IS_PURCHASE, ORDER).orderBy(Event.TIMESTAMP)
+    user = Column.USER_KEY
+    in_time = Window.partitionBy(user).orderBy(Event.TIMESTAMP)
+    of_order = Window.partitionBy(user, IS_PURCHASE, ORDER).orderBy(Event.TIMESTAMP)
     return (
         events.withColumns(keys | days)
-        .groupBy(*user, *days, *keys, Event.RETURNED_AT)
+        .groupBy(user, *days, *keys, Event.RETURNED_AT)
         .agg(
             F.count(F.lit(1)).alias(Column.NUM_EVENTS),
             F.sum(Event.VALUE).alias(Event.VALUE),
@@ -78,7 +78,7 @@ def activity(events: DataFrame, cuts: Iterable[int]) -> DataFrame:
 def users_at_cuts(
     rows: DataFrame, cuts: Sequence[tuple[int, str]], *, horizons_days: Sequence[int], last_timestamp: int
 ) -> DataFrame:
-    """(user, cut, split) with prefix length, activity and profile by the cut, and targets after it.
+    """(user key, cut, split) with prefix length, activity and profile by the cut, and targets after it.
 
     `rows`: from `activity`. Users appear at every cut, also with an empty history.
     """
@@ -87,7 +87,7 @@ def users_at_cuts(
     latest = [_latest(name).alias(name) for name in profile]
     grouped = (
         rows.crossJoin(frame)
-        .groupBy(Column.USER_KEY, Column.USER_INDEX, Column.CUT, Column.SPLIT)
+        .groupBy(Column.USER_KEY, Column.CUT, Column.SPLIT)
         .agg(
             F.sum(F.when(_is_known(), F.col(Column.NUM_EVENTS)).otherwise(0)).alias(Column.PREFIX_LENGTH),
             F.min(Event.TIMESTAMP).alias(Column.FIRST_SEEN),
@@ -98,7 +98,7 @@ def users_at_cuts(
             *latest,
         )
     )
-    return grouped.drop(Column.USER_KEY).withColumn("last_timestamp", F.lit(last_timestamp).cast("long"))
+    return grouped.withColumn("last_timestamp", F.lit(last_timestamp).cast("long"))
 
 
 def examples(users: DataFrame, *, window_days: int) -> DataFrame:
@@ -139,16 +139,15 @@ def value_targets(users: DataFrame, *, horizons_days: Sequence[int]) -> DataFram
 
 def user_features(
     users: DataFrame,
-    keys: DataFrame,
     table: DataFrame | None,
     profile: Mapping[str, Vocabulary],
     *,
     follows: DataFrame | None = None,
 ) -> DataFrame:
-    """The published rows. `keys`: user_index and user_key; `table`: undated profile columns by user_key;
+    """The published rows. `users` have key and index; `table`: undated profile columns by user_key;
     `follows`: from `follows_at_cuts`.
     """
-    known = users.where(F.col(Column.PREFIX_LENGTH) > 0).join(keys, on=Column.USER_INDEX, how="inner")
+    known = users.where(F.col(Column.PREFIX_LENGTH) > 0)
     if table is not None:
         known = known.join(table, on=Column.USER_KEY, how="left")
     for name, vocabulary in profile.items():

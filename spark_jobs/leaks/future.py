@@ -156,9 +156,8 @@ def _computed_again(lines: DataFrame, dataset: Dataset) -> DataFrame:
 
 
 def _users(kept: DataFrame, dataset: Dataset, cut: int) -> _Facts:
-    events = kept.withColumn(Column.USER_INDEX, F.col(Event.USER_KEY))
     users = user_steps.users_at_cuts(
-        user_steps.activity(events, [cut]),
+        user_steps.activity(kept, [cut]),
         [(cut, Split.VALIDATION)],
         horizons_days=dataset.split.horizons_days,
         last_timestamp=cut,
@@ -166,7 +165,7 @@ def _users(kept: DataFrame, dataset: Dataset, cut: int) -> _Facts:
     names = [Column.PREFIX_LENGTH, Column.FIRST_SEEN, Column.KNOWN_AT]
     names += [name for name in users.columns if name.startswith((user_steps.KNOWN, Event.PROFILE))]
     shown = {name.removeprefix(user_steps.KNOWN).removeprefix(Event.PROFILE): F.col(name) for name in names}
-    return _Facts(users, Column.USER_INDEX, {f"users.{name}": column for name, column in shown.items()})
+    return _Facts(users, Column.USER_KEY, {f"users.{name}": column for name, column in shown.items()})
 
 
 def _items(kept: DataFrame, dataset: Dataset, cut: int, ties: list[str]) -> _Facts:
@@ -174,7 +173,7 @@ def _items(kept: DataFrame, dataset: Dataset, cut: int, ties: list[str]) -> _Fac
     first = F.min(Event.TIMESTAMP).alias(Column.FIRST_SEEN)
     items = events.groupBy(Column.ITEM_INDEX, Column.ITEM_ID).agg(first)
     facts = item_steps.facts_at_cuts(events, [cut], dataset.target_event_types)
-    known = item_steps.snapshots(facts, items, None, cuts=[cut], ties=ties).where(Column.IN_TRAINING)
+    known = item_steps.snapshots(facts, items, None, ties=ties).where(Column.IN_TRAINING)
     names = (Column.TEXT, Column.PRICE, Column.POPULARITY, Column.KNOWN_AT, Column.FIRST_SEEN)
     return _Facts(known, Column.ITEM_INDEX, {f"items.{name}": F.col(name) for name in names})
 

@@ -34,8 +34,6 @@ def user_sample(
     is_known = (F.col(Column.SPLIT) == Split.VALIDATION) & (F.col(Column.PREFIX_LENGTH) > 0)
     known = _some(tables.users.where(is_known), Column.USER_INDEX)
     if user_table is not None:
-        keys = indexed.users.select(Column.USER_INDEX, Column.USER_KEY)
-        known = known.join(keys, on=Column.USER_INDEX, how="inner")
         known = known.join(user_table, on=Column.USER_KEY, how="left")
     numbers = {numeric: F.col(KNOWN + numeric) for numeric in UserNumeric.ALL}
     if dataset.graph is not None:
@@ -63,7 +61,8 @@ def item_sample(tables: FeatureTables, indexed: Indexed, dataset: Dataset, cuts:
     end = cut + dataset.split.window_days * SECONDS_PER_DAY
     is_target = F.col(Event.EVENT_TYPE).isin(dataset.target_event_types)
     sold = (
-        indexed.events.where((timestamp > cut) & (timestamp <= end) & is_target)
+        indexed.with_items()
+        .where((timestamp > cut) & (timestamp <= end) & is_target)
         .groupBy(Column.ITEM_INDEX)
         .agg(F.count(F.lit(1)).alias(_OUTCOME))
     )

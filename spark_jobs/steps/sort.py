@@ -37,9 +37,8 @@ class Earlier:
 class Sorted:
     """`sights`: of `kept`, and `plain` what its profile begins with; `measured`: what the gate judges;
     `quarantined`: rows by reason; `ties`: the key of ties in use; `lines`: clean lines of all batches, each
-    once; `fresh`: those that earlier ones had not; `input_counts`: of all input; `held`: what `kept` and
-    `lines` are read from; `appended` and `appended_quarantined`: of the newest batch, where it has come after
-    others.
+    once; `fresh`: those that earlier ones had not; `input_counts`: of all input; `appended` and
+    `appended_quarantined`: of the newest batch, where it has come after others.
     """
 
     kept: DataFrame
@@ -52,14 +51,8 @@ class Sorted:
     lines: DataFrame
     fresh: DataFrame
     input_counts: dict[str, float]
-    held: tuple[DataFrame, ...]
     appended: dict[str, float] | None = None
     appended_quarantined: dict[str, int] | None = None
-
-    def let_go(self) -> None:
-        """What is read from `held` will not be read again: its place is free for what was made of it."""
-        for frame in self.held:
-            frame.unpersist()
 
 
 def sort_out(
@@ -131,7 +124,6 @@ def sort_out(
         lines=lines,
         fresh=fresh,
         input_counts=totals,
-        held=(unique, new),
         appended=appended,
         appended_quarantined=None if newest is None else _by_reason(rejected.where(is_new)),
     )

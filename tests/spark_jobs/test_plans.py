@@ -13,7 +13,8 @@ from pyspark.sql import functions as F
 
 from spark_jobs import job
 from spark_jobs.features.histories import histories
-from spark_jobs.features.users import activity
+from spark_jobs.features.indices import Indexed
+from spark_jobs.features.users import activity, users_at_cuts
 from spark_jobs.session import keep
 from spark_jobs.settings import Cleaning
 from spark_jobs.steps.duplicates import deduplicate, named
@@ -105,20 +106,24 @@ def test_events_stay_where_they_were_laid_out(unique: Any) -> None:
     assert unique.count() == 120
     matched = match_returns(unique, tie_columns([], unique.columns))
     assert moves(matched) == 0
-    indexed = keep(
-        matched.withColumns(
-            {
-                "user_index": F.substring("user_key", 2, 1).cast("int"),
-                "item_index": F.lit(1),
-                "event_type_index": F.lit(1),
-                "position": F.lit(1),
-            }
-        )
+    first_seen = F.min("timestamp").alias("first_seen")
+    users, items = (
+        keep(unique.groupBy(name).agg(first_seen, F.min("batch").alias(index)).repartition(3))
+        for name, index in (("user_key", "user_index"), ("item_id", "item_index"))
     )
-    assert moves(activity(indexed, [50])) == 0
-    first_seen = unique.groupBy("user_key").agg(F.min("timestamp").alias("first_seen"))
-    users = keep(first_seen.repartition(3))
-    assert moves(histories(indexed, users, window_events=8)) == 1, "the map of users, which joins them"
+    indexed = Indexed(
+        events=matched.withColumn("event_type_index", F.lit(1)),
+        users=users,
+        items=items,
+        ties=[],
+        last_timestamp=200,
+    )
+    by_day = activity(indexed.events, [50])
+    assert moves(by_day) == 0
+    at_cuts = users_at_cuts(by_day, [(50, "test")], horizons_days=[7], last_timestamp=200)
+    assert moves(indexed.by_index(at_cuts)) == 1, "the map of users, which joins them"
+    rows = histories(indexed.with_positions(), users, window_events=8)
+    assert moves(rows) == 1, "the map of users, which joins them"
 
 
 def moves(frame: Any) -> int:

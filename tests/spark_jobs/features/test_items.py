@@ -61,7 +61,7 @@ def test_a_snapshot_takes_the_latest_text_and_median_price_before_the_cut(spark:
     )
     items = spark.createDataFrame([("1", 1, seconds(1)), ("2", 2, seconds(12)), ("3", 3, seconds(0))], ITEMS)
     facts = facts_at_cuts(events, [CUT], ["purchase"])
-    taken = snapshots(facts, items, None, cuts=[CUT], ties=["order_id"]).collect()
+    taken = snapshots(facts, items, None, ties=["order_id"]).collect()
     found = {row["item_index"]: row for row in taken}
     known, new, gone = found[1], found[2], found[3]
     assert (known["text"], known["price"], known["popularity"]) == ("NEW NAME", 6.5, 3)
@@ -71,7 +71,7 @@ def test_a_snapshot_takes_the_latest_text_and_median_price_before_the_cut(spark:
     assert (gone["text"], gone["price"], gone["in_training"]) == ("", None, False)
 
     facts = facts_at_cuts(events, [CUT, seconds(13)], ["purchase"])
-    rows = snapshots(facts, items, None, cuts=[CUT, seconds(13)], ties=["order_id"]).collect()
+    rows = snapshots(facts, items, None, ties=["order_id"]).collect()
     assert {row["item_index"]: row for row in rows if row["valid_from"] == CUT} == found
     new = next(row for row in rows if row["item_index"] == 2 and row["valid_from"] != CUT)
     assert (new["text"], new["price"], new["popularity"]) == ("SECOND", 27.5, 2)

@@ -20,8 +20,9 @@ CUTS = [(seconds(100), "validation"), (seconds(130), "test")]
 
 
 def at_cuts(events: Any, cuts: list[tuple[int, str]], **more: Any) -> Any:
-    keyed = events.withColumn("user_key", F.concat(F.lit("k"), "user_index"))
-    return steps.users_at_cuts(steps.activity(keyed, [cut for cut, _ in cuts]), cuts, **more)
+    keyed = events.withColumn("user_key", F.concat(F.lit("k"), "user_index")).drop("user_index")
+    found = steps.users_at_cuts(steps.activity(keyed, [cut for cut, _ in cuts]), cuts, **more)
+    return found.withColumn("user_index", F.substring("user_key", 2, 9).cast("int"))
 
 
 @pytest.fixture(scope="module")
@@ -56,9 +57,8 @@ def rows(spark: Any) -> dict[tuple[int, int], Any]:
         EVENTS,
     )
     frame = at_cuts(events, CUTS, horizons_days=[10, 30], last_timestamp=seconds(140))
-    keys = spark.createDataFrame([(1, "k1"), (2, "k2")], "user_index int, user_key string")
     vocabulary = {"country": {"UK": 1, "FR": 2}}
-    features = steps.user_features(frame, keys, None, vocabulary)
+    features = steps.user_features(frame, None, vocabulary)
     targets = steps.value_targets(frame, horizons_days=[10, 30])
     examples = steps.examples(frame, window_days=15)
     found: dict[tuple[int, int], Any] = {}
@@ -153,13 +153,12 @@ def test_now_knows_everyone_and_leaves_the_other_cuts_as_they_are(spark: Any) ->
         ],
         EVENTS,
     )
-    keys = spark.createDataFrame([(1, "k1"), (4, "k4")], "user_index int, user_key string")
 
     def tables(cuts: list[tuple[int, str]]) -> list[set[Any]]:
         frame = at_cuts(events, cuts, horizons_days=[10], last_timestamp=seconds(140))
         found = (
             steps.examples(frame, window_days=5),
-            steps.user_features(frame, keys, None, {}).drop("profile"),
+            steps.user_features(frame, None, {}).drop("profile"),
             steps.value_targets(frame, horizons_days=[10]).select("user_index", "cut", "observed_days"),
         )
         return [{tuple(row) for row in table.collect()} for table in found]

@@ -158,4 +158,4 @@ def test_steps_of_ours_that_look_ahead_are_named(
 
 
 def _without_end(facts: Any) -> Any:
-    return facts.withColumn("is_recent", F.col("timestamp") > F.col("valid_from"))
+    return dataclasses.replace(facts, recent={cut: F.col("timestamp") > cut for cut in facts.recent})
