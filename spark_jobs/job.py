@@ -149,7 +149,7 @@ def _build(settings: JobSettings, spark: SparkSession, stages: Stages) -> Path:
             frames = {**_frames(tables), Table.QUARANTINE: _reason_first(rows), Table.IMPRESSIONS: responses}
             frames[Table.SEALED] = _sealed_of_known(sealed_table, tables, spark)
             if settings.mode == "incremental":
-                frames[Table.LINES] = rows.lines if taken.stored is None else rows.fresh
+                frames = {Table.LINES: rows.lines if taken.stored is None else rows.fresh, **frames}
             _write_frames(frames, folder, settings)
             if taken.stored is not None:
                 keep_files(taken.stored / Table.LINES, folder / Table.LINES)
@@ -241,7 +241,7 @@ def _sealed_of_known(table: DataFrame | None, tables: FeatureTables, spark: Spar
     """Of the users in the tables only; no rows where nothing is sealed."""
     if table is None:
         return few_rows(spark, [], SEALED_SCHEMA)
-    known = tables.histories.select(Event.USER_KEY).distinct()
+    known = tables.users.select(Event.USER_KEY).distinct()
     return table.join(known, on=Event.USER_KEY, how="left_semi")
 
 

@@ -19,9 +19,9 @@ NUMBERED_BY = "numbered_by"
 
 @dataclass(frozen=True, kw_only=True)
 class Indexed:
-    """Kept events as they lie, by user key and in order, and the id maps.
+    """Kept events as they lie, by user key, and the id maps.
 
-    Events get an index where a step asks for it: to hold them once more with all of them costs more.
+    What is made of events gets an index where it needs one: to hold all of them once more costs more.
     """
 
     events: DataFrame
@@ -30,16 +30,13 @@ class Indexed:
     ties: Sequence[str]
     last_timestamp: int
 
-    def with_items(self) -> DataFrame:
-        """Events with `item_index` instead of the id; that of no item is PAD."""
-        return with_item_index(self.events, self.items).drop(Event.ITEM_ID)
+    def in_order(self) -> DataFrame:
+        """Events with `item_index`, that of no item being PAD, and `position` within their user."""
+        by_user = Window.partitionBy(Column.USER_KEY).orderBy(Event.EVENT_ID)
+        indexed = with_item_index(self.events, self.items)
+        return indexed.withColumn(Event.POSITION, F.row_number().over(by_user))
 
-    def with_positions(self) -> DataFrame:
-        """Those with each event's `position` within its user."""
-        in_order = Window.partitionBy(Column.USER_KEY).orderBy(Event.EVENT_ID)
-        return self.with_items().withColumn(Event.POSITION, F.row_number().over(in_order))
-
-    def by_index(self, rows: DataFrame) -> DataFrame:
+    def with_users(self, rows: DataFrame) -> DataFrame:
         """Rows with `user_index` beside their `user_key`, where they lie."""
         indices = self.users.select(Column.USER_KEY, Column.USER_INDEX).hint("shuffle_hash")
         return rows.join(indices, on=Column.USER_KEY, how="inner")

@@ -80,7 +80,7 @@ def snapshots(facts: Facts, items: DataFrame, table: DataFrame | None, *, ties: 
     An item not yet seen at the cut shows what was known at its first sight. `items`: item_index, item_id,
     first_seen; `table`: the undated item table, by item_id.
     """
-    timestamp, key = F.col(Event.TIMESTAMP), Column.ITEM_INDEX
+    timestamp, key = F.col(Event.TIMESTAMP), Column.ITEM_ID
     place = F.struct(*stable_key([name for name in ties if name != Event.ITEM_ID]))
     has_price, has_text = F.col(Event.UNIT_PRICE) > 0, F.col(Event.TEXT).isNotNull()
 
@@ -98,11 +98,11 @@ def snapshots(facts: Facts, items: DataFrame, table: DataFrame | None, *, ties: 
         )
         for cut, is_known in facts.known.items()
     }
-    counted = facts.events.groupBy(key).agg(*[told.alias(f"counted_{cut}") for cut, told in counts.items()])
+    counted = facts.events.groupBy(key).agg(*[n.alias(f"counted_{cut}") for cut, n in counts.items()])
     # Medians and texts keep rows in memory or sort them, so only rows that have one come to them.
     telling = facts.events.where(has_price | has_text)
-    first_seen = items.select(key, Column.FIRST_SEEN)
-    known = {
+    telling = telling.join(items.select(key, Column.FIRST_SEEN), on=key, how="inner")
+    told = {
         f"told_{cut}": F.struct(
             latest_text(when).alias("text_known"), median_price(when).alias("price_known")
         )
@@ -110,13 +110,12 @@ def snapshots(facts: Facts, items: DataFrame, table: DataFrame | None, *, ties: 
     }
     is_first = timestamp <= F.col(Column.FIRST_SEEN)
     first = {"text_first": latest_text(is_first), "price_first": median_price(is_first)}
-    told = telling.join(first_seen, on=key, how="inner").groupBy(key)
-    at_first = told.agg(*[column.alias(name) for name, column in (known | first).items()])
+    telling = telling.groupBy(key).agg(*[column.alias(name) for name, column in (told | first).items()])
     cuts = [
         F.struct(F.lit(cut).cast("long").alias(Column.VALID_FROM), f"counted_{cut}.*", f"told_{cut}.*")
         for cut in counts
     ]
-    every = items.join(counted, on=key, how="left").join(at_first, on=key, how="left")
+    every = items.join(counted, on=key, how="left").join(telling, on=key, how="left")
     every = every.select(*items.columns, *first, F.inline(F.array(*cuts)))
     in_training = F.coalesce(Column.IN_TRAINING, F.lit(False))
     extra = [] if table is None else [name for name in table.columns if name != Column.ITEM_ID]

@@ -17,16 +17,16 @@ NO_CUT = 0
 
 
 def prefixes(events: DataFrame, targets: list[str]) -> DataFrame:
-    """(user, train, validation, test): prefix lengths; null where the user is not held out."""
+    """(user key, train, validation, test): prefix lengths; null where the user is not held out."""
     is_target = F.col(Event.EVENT_TYPE).isin(targets)
-    from_end = Window.partitionBy(Column.USER_INDEX).orderBy(
+    from_end = Window.partitionBy(Column.USER_KEY).orderBy(
         F.when(is_target, F.col(Event.POSITION)).desc_nulls_last()
     )
     ranked = events.withColumn("from_end", F.row_number().over(from_end))
     before_last = F.max(F.when(is_target & (F.col("from_end") == 1), F.col(Event.POSITION))) - 1
     before_second = F.max(F.when(is_target & (F.col("from_end") == 2), F.col(Event.POSITION))) - 1
     is_held_out = F.count_if(is_target) >= FEWEST_TARGETS
-    return ranked.groupBy(Column.USER_INDEX).agg(
+    return ranked.groupBy(Column.USER_KEY).agg(
         F.when(is_held_out, before_second).otherwise(F.max(Event.POSITION)).alias(Split.TRAIN),
         F.when(is_held_out, before_second).alias(Split.VALIDATION),
         F.when(is_held_out, before_last).alias(Split.TEST),
@@ -34,7 +34,7 @@ def prefixes(events: DataFrame, targets: list[str]) -> DataFrame:
 
 
 def examples(prefix_lengths: DataFrame) -> DataFrame:
-    """One row per user and split."""
+    """One row per user and split. `prefix_lengths` have the users' index."""
     pairs = [
         F.struct(F.lit(split).alias(Column.SPLIT), F.col(split).cast("int").alias(Column.PREFIX_LENGTH))
         for split in (Split.TRAIN, Split.VALIDATION, Split.TEST)
@@ -53,11 +53,11 @@ def examples(prefix_lengths: DataFrame) -> DataFrame:
 
 def facts(events: DataFrame, prefix_lengths: DataFrame, targets: list[str]) -> Facts:
     """Known is what lies in its user's training prefix, however long ago."""
-    lengths = prefix_lengths.select(Column.USER_INDEX, F.col(Split.TRAIN).alias("train_length"))
+    lengths = prefix_lengths.select(Column.USER_KEY, F.col(Split.TRAIN).alias("train_length"))
     is_known = F.col(Event.POSITION) <= F.col("train_length")
     is_target = F.col(Event.EVENT_TYPE).isin(targets)
     return Facts(
-        events=events.join(lengths, on=Column.USER_INDEX, how="inner"),
+        events=events.join(lengths, on=Column.USER_KEY, how="inner"),
         known={NO_CUT: is_known},
         recent={NO_CUT: is_known & is_target},
     )
@@ -71,7 +71,7 @@ def users(facts: Facts) -> DataFrame:
         UserNumeric.NUM_EVENTS: F.count(F.lit(1)),
         UserNumeric.NUM_ORDERS: F.count_if(facts.recent[NO_CUT]),
     }
-    return known.groupBy(Column.USER_KEY, Column.USER_INDEX).agg(
+    return known.groupBy(Column.USER_KEY).agg(
         F.lit(NO_CUT).cast("long").alias(Column.CUT),
         F.count(F.lit(1)).alias(Column.PREFIX_LENGTH),
         F.max(Event.TIMESTAMP).alias(Column.KNOWN_AT),

@@ -20,7 +20,7 @@ from spark_jobs.features.indices import Indexed
 from spark_jobs.features.items import ItemEncoding
 from spark_jobs.features.queries import with_query_words
 from spark_jobs.features.vocabulary import PriorFit, Vocabulary, count_values, numbered
-from spark_jobs.session import keep, pin, together
+from spark_jobs.session import pin, together
 from spark_jobs.settings import Dataset
 
 
@@ -58,24 +58,23 @@ def build_tables(
     `prior`: what the last version had fitted, where its training time ended no later than this one's.
     """
     prior = prior or PriorFit()
-    events = indexed.with_positions()
+    events = indexed.in_order()
     if cuts is not None:
         shown_at = (cuts.validation, cuts.test, cuts.now)
-        facts = item_steps.facts_at_cuts(indexed.with_items(), shown_at, dataset.target_event_types)
+        facts = item_steps.facts_at_cuts(indexed.events, shown_at, dataset.target_event_types)
         of_keys = user_steps.users_at_cuts(
             user_steps.activity(indexed.events, (cut for cut, _ in cuts.labelled())),
             cuts.labelled(),
             horizons_days=dataset.split.horizons_days,
             last_timestamp=indexed.last_timestamp,
         )
-        users = indexed.by_index(of_keys)
+        users = indexed.with_users(of_keys)
         fitting_cut = cuts.validation
         follows = None if edges is None else follows_at_cuts(edges, (cut for cut, _ in cuts.labelled()))
     else:
-        events = keep(indexed.by_index(events))
-        prefixes = pin(leave_one_out.prefixes(events, dataset.target_event_types))
+        prefixes = pin(indexed.with_users(leave_one_out.prefixes(events, dataset.target_event_types)))
         facts = leave_one_out.facts(events, prefixes, dataset.target_event_types)
-        users = leave_one_out.users(facts)
+        users = indexed.with_users(leave_one_out.users(facts))
         fitting_cut, follows = leave_one_out.NO_CUT, None
     snapshots = item_steps.snapshots(facts, indexed.items, item_table, ties=indexed.ties)
     users, snapshots = together(partial(pin, users), partial(pin, snapshots))

@@ -45,7 +45,7 @@ def find_leaks(
     features: list[Feature] = []
     if measures:
         samples = {
-            "users": user_sample(tables, indexed, user_table, dataset, cuts),
+            "users": user_sample(tables, user_table, dataset, cuts),
             "items": item_sample(tables, indexed, dataset, cuts),
         }
         for of, sample in samples.items():

@@ -169,10 +169,9 @@ def _users(kept: DataFrame, dataset: Dataset, cut: int) -> _Facts:
 
 
 def _items(kept: DataFrame, dataset: Dataset, cut: int, ties: list[str]) -> _Facts:
-    events = kept.withColumn(Column.ITEM_INDEX, F.col(Event.ITEM_ID))
     first = F.min(Event.TIMESTAMP).alias(Column.FIRST_SEEN)
-    items = events.groupBy(Column.ITEM_INDEX, Column.ITEM_ID).agg(first)
-    facts = item_steps.facts_at_cuts(events, [cut], dataset.target_event_types)
+    items = kept.groupBy(Column.ITEM_ID).agg(first).withColumn(Column.ITEM_INDEX, F.col(Column.ITEM_ID))
+    facts = item_steps.facts_at_cuts(kept, [cut], dataset.target_event_types)
     known = item_steps.snapshots(facts, items, None, ties=ties).where(Column.IN_TRAINING)
     names = (Column.TEXT, Column.PRICE, Column.POPULARITY, Column.KNOWN_AT, Column.FIRST_SEEN)
     return _Facts(known, Column.ITEM_INDEX, {f"items.{name}": F.col(name) for name in names})

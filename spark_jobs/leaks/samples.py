@@ -24,9 +24,7 @@ MOST_ROWS = 3000
 _OUTCOME, _AGE_DAYS = "outcome", "age_days"
 
 
-def user_sample(
-    tables: FeatureTables, indexed: Indexed, user_table: DataFrame | None, dataset: Dataset, cuts: Cuts
-) -> Sample:
+def user_sample(tables: FeatureTables, user_table: DataFrame | None, dataset: Dataset, cuts: Cuts) -> Sample:
     """Profile, activity and follows of some users; the outcome is their spend, without money their active
     days, over the horizon nearest to the window."""
     days = _horizon_days(dataset, cuts)
@@ -61,9 +59,8 @@ def item_sample(tables: FeatureTables, indexed: Indexed, dataset: Dataset, cuts:
     end = cut + dataset.split.window_days * SECONDS_PER_DAY
     is_target = F.col(Event.EVENT_TYPE).isin(dataset.target_event_types)
     sold = (
-        indexed.with_items()
-        .where((timestamp > cut) & (timestamp <= end) & is_target)
-        .groupBy(Column.ITEM_INDEX)
+        indexed.events.where((timestamp > cut) & (timestamp <= end) & is_target)
+        .groupBy(Column.ITEM_ID)
         .agg(F.count(F.lit(1)).alias(_OUTCOME))
     )
     numbers = {
@@ -72,7 +69,7 @@ def item_sample(tables: FeatureTables, indexed: Indexed, dataset: Dataset, cuts:
         _AGE_DAYS: (cut - F.col(Column.FIRST_SEEN)) / SECONDS_PER_DAY,
         Column.KNOWN_AT: (cut - F.col(Column.KNOWN_AT)) / SECONDS_PER_DAY,
     }
-    joined = known.join(sold, on=Column.ITEM_INDEX, how="left")
+    joined = known.join(sold, on=Column.ITEM_ID, how="left")
     outcome = F.coalesce(_OUTCOME, F.lit(0))
     return _collected(joined, prefix=FIELD, numbers=numbers, outcome=outcome, order=Column.ITEM_INDEX)
 

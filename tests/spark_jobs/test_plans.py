@@ -121,8 +121,8 @@ def test_events_stay_where_they_were_laid_out(unique: Any) -> None:
     by_day = activity(indexed.events, [50])
     assert moves(by_day) == 0
     at_cuts = users_at_cuts(by_day, [(50, "test")], horizons_days=[7], last_timestamp=200)
-    assert moves(indexed.by_index(at_cuts)) == 1, "the map of users, which joins them"
-    rows = histories(indexed.with_positions(), users, window_events=8)
+    assert moves(indexed.with_users(at_cuts)) == 1, "the map of users, which joins them"
+    rows = histories(indexed.in_order(), users, window_events=8)
     assert moves(rows) == 1, "the map of users, which joins them"
 
 

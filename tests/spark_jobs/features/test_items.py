@@ -13,7 +13,7 @@ from spark_jobs.settings import FeatureSettings
 from tests.spark_jobs.shop import seconds
 
 EVENTS = (
-    "item_index int, user_key string, item_id string, event_type string, timestamp long,"
+    "user_key string, item_id string, event_type string, timestamp long,"
     " order_id string, unit_price double, text string"
 )
 ITEMS = "item_id string, item_index int, first_seen long"
@@ -45,7 +45,7 @@ def test_a_snapshot_takes_the_latest_text_and_median_price_before_the_cut(spark:
     def event(
         index: int, day: float, price: float, text: str | None, kind: str = "purchase"
     ) -> tuple[Any, ...]:
-        return (index, "u", str(index), kind, seconds(day), "1", price, text)
+        return ("u", str(index) if index else None, kind, seconds(day), "1", price, text)
 
     events = spark.createDataFrame(
         [
@@ -56,6 +56,7 @@ def test_a_snapshot_takes_the_latest_text_and_median_price_before_the_cut(spark:
             event(1, 11, 99.0, "LATER NAME"),
             event(2, 12, 5.0, "FIRST"),
             event(2, 13, 50.0, "SECOND"),
+            event(0, 1, 7.0, "OF NO ITEM"),
         ],
         EVENTS,
     )
