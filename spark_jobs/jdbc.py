@@ -61,10 +61,10 @@ def marks_table(source: SourceTable) -> SourceTable:
     options = {name.lower(): value for name, value in source.options.items()}
     divided = (PARTITION_COLUMN, NUM_PARTITIONS, LOWER, UPPER)
     whole = {name: value for name, value in options.items() if name not in divided}
-    table = options.get("dbtable")
+    table = options["dbtable"]
     lacking = f"(select count(*) from {table} where {column} is null)"
     asked = f"(select max({column}) as mark, {lacking} as lacking from {table}) as marks"
-    return replace(source, options=whole | ({"dbtable": asked} if table else {}), computed={})
+    return replace(source, options=whole | {"dbtable": asked}, computed={})
 
 
 def divided_within(source: SourceTable, span: Span) -> SourceTable:

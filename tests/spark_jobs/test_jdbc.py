@@ -9,7 +9,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from datetime import UTC
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -211,26 +211,34 @@ def test_the_command_reads_it_wherever_the_clocks_are(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("column", "old"), [("line_id", OLD), ("sold_at", ROWS[OLD]["moment"])])
 def test_rows_are_appended_by_a_column_that_grows(
-    spark: Any, server: mariadb.Server, shop_settings: Composed, expected: dict[str, str]
+    spark: Any,
+    server: mariadb.Server,
+    shop_settings: Composed,
+    expected: dict[str, str],
+    column: str,
+    old: int | datetime,
 ) -> None:
     """The second run asks the server for the new rows only, and the tables are those of all."""
+    table = f"growing_by_{column}"
     server.run(
-        "use shop; create table growing like sales;"
-        f" insert into growing select * from sales where line_id <= {OLD};"
+        f"use shop; create table {table} like sales;"
+        f" insert into {table} select * from sales where {column} <= '{old}';"
     )
-    of = ("dataset.events.options.dbtable=growing", "+dataset.events.appended_by=line_id", "mode=incremental")
-    job.build(shop_settings(*of), spark)
-    server.run(f"use shop; insert into growing select * from sales where line_id > {OLD};")
+    of = (f"dataset.events.options.dbtable={table}", f"+dataset.events.appended_by={column}")
+    job.build(shop_settings(*of, "mode=incremental"), spark)
+    server.run(f"use shop; insert into {table} select * from sales where {column} > '{old}';")
     already = len(server.queries)
-    version = job.build(shop_settings(*of), spark)
+    version = job.build(shop_settings(*of, "mode=incremental"), spark)
     batches = json.loads((version / Table.LEDGER).read_text())["batches"]
-    assert [batch["inputs"][0]["upto"] for batch in batches] == [OLD, len(ROWS)]
-    asked = [line for line in server.queries[already:] if re.search(r"FROM growing\s+WHERE (?!1=0)", line)]
+    newest = len(ROWS) if column == "line_id" else max(row["moment"] for row in ROWS)
+    assert [str(batch["inputs"][0]["upto"]) for batch in batches] == [str(old), str(newest)]
+    asked = [line for line in server.queries[already:] if re.search(rf"FROM {table}\s+WHERE (?!1=0)", line)]
     assert len(asked) == NUM_PARTITIONS
-    assert all(re.search(rf"`line_id` > {OLD}\)? AND", line) for line in asked), asked
+    assert all(re.search(rf"`{column}` > '?{old}", line) for line in asked), asked
     assert content(version) == expected
-    replayed = job.build(shop_settings(*of[:2], "mode=full", "quality.max_future_changes=null"), spark)
+    replayed = job.build(shop_settings(*of, "mode=full", "quality.max_future_changes=null"), spark)
     assert content(replayed) == expected
 
 
