@@ -15,7 +15,7 @@ from pyspark.sql import functions as F
 from recsys.schema import InputError, Table
 from spark_jobs import job
 from spark_jobs.settings import JobSettings
-from spark_jobs.sources import newest_mark
+from spark_jobs.sources import IN_BATCH, newest_mark, read_events
 from spark_jobs.spans import Mark, Span, batch_of, is_before, whole
 from tests.spark_jobs import shop
 from tests.spark_jobs.content import content
@@ -129,6 +129,22 @@ def test_numbers_and_times_tell_spans(
     told = read.withColumn("batch", batch_of(F.col("seen"), ends)).orderBy("seen")
     assert [row["batch"] for row in told.collect()] == [4, 5, 7]
     assert whole(ends) == Span(above=None, upto=marks[2])
+
+
+def test_folders_of_days_are_passed_over(spark: Any, tmp_path: Path) -> None:
+    for day in range(1, 4):
+        shop.write([shop.line("u", "A", day)], tmp_path / "log" / f"day=2024-03-0{day}" / "part.parquet")
+    plain = shop.dataset(tmp_path / "log")
+    by_day = dataclasses.replace(plain.events, appended_by="cast(day as date)")
+    dataset = dataclasses.replace(plain, events=by_day)
+    assert newest_mark(spark, by_day) == "2024-03-03"
+    spans = {2: Span(above="2024-03-01", upto="2024-03-02"), 3: Span(above="2024-03-02", upto="2024-03-03")}
+    read = read_events(spark, dataset, spans=spans)
+    (tmp_path / "log" / "day=2024-03-01" / "part.parquet").write_bytes(b"must not be read")
+    assert sorted((row["day"], row[IN_BATCH]) for row in read.collect()) == [
+        ("2024-03-02", 2),
+        ("2024-03-03", 3),
+    ]
 
 
 @pytest.mark.parametrize(
