@@ -11,6 +11,7 @@ from itertools import islice
 
 import torch
 
+import recsys.entry  # noqa: F401  (memory and threads as every command has them)
 from benchmarks.contender import NUM_NEGATIVES, Training
 from benchmarks.train_workloads import Workload
 from recsys.batch import NextItems, TrainBatch

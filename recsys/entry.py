@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import difflib
 import functools
 import os
@@ -20,6 +21,26 @@ from recsys.warning import leave_when_warned
 if "OMP_WAIT_POLICY" not in os.environ:
     os.environ["OMP_WAIT_POLICY"] = "passive"
     os.environ.setdefault("GOMP_SPINCOUNT", "20000")
+
+
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # malloc.h
+_KEPT, _LARGEST_KEPT = 2**31 - 1, 32 << 20  # bytes, the most that mallopt takes
+
+
+def _keep_freed_memory() -> None:
+    """The same blocks come again in every step. By itself glibc gives freed ones back to the system and has
+    them filled with zeros anew, for up to a third of a step of short histories.
+    """
+    is_told = any(name.startswith("MALLOC_") for name in os.environ)
+    if is_told or "glibc.malloc" in os.environ.get("GLIBC_TUNABLES", ""):
+        return  # somebody knows better
+    with contextlib.suppress(OSError, AttributeError):  # another C library
+        mallopt = ctypes.CDLL(None).mallopt
+        for option, size in ((_TRIM_THRESHOLD, _KEPT), (_MMAP_THRESHOLD, _LARGEST_KEPT)):
+            mallopt(option, size)
+
+
+_keep_freed_memory()
 
 
 _NUMBERS = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_PORT", "SLURM_PROCID")  # what launchers set

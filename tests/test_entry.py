@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
+import platform
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -130,3 +133,29 @@ def test_a_rank_that_is_no_number_is_named(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setenv("RANK", "x")
     done = tiny.run("-m", "recsys", "recommend", "bundle=none", cwd=tmp_path, code=2)
     assert done.stderr == "error: RANK=x in the environment is no number; set it right, or unset it\n"
+
+
+BLOCKS_COME_AGAIN = """
+import resource
+import numpy as np
+import recsys.entry
+
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(10):
+        held = [np.ones(2_000_000) for _ in range(4)]
+        del held
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+faults()
+print(faults())
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries have no such setting")
+@pytest.mark.parametrize(("told", "few"), [({}, True), ({"MALLOC_TOP_PAD_": "131072"}, False)])
+def test_freed_memory_is_used_again_unless_the_environment_says_how(told: dict[str, str], few: bool) -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")} | told
+    command = [sys.executable, "-c", BLOCKS_COME_AGAIN]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert (int(done.stdout) < 500) == few, done.stdout
