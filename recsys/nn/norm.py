@@ -1,4 +1,4 @@
-"""RMS norm in few passes over memory on a processor, where torch makes one for each of its operations.
+"""Norms in few passes over memory, of which torch makes one for each of its operations.
 
 Legend: D width.
 """
@@ -47,3 +47,30 @@ class _Norm(torch.autograd.Function):
         d_unit = d_out * weight_D
         along = torch.linalg.vecdot(d_unit, unit).unsqueeze_(-1).div_(-unit.shape[-1])
         return torch.addcmul(d_unit, unit, along).mul_(scale), d_weight_D, None
+
+
+def cut_to_unit(values: Tensor) -> tuple[Tensor, Tensor]:
+    """Vectors along the last axis, those longer than 1 cut to that length, and the lengths they then have,
+    (..., 1).
+    """
+    cut, length = _Cut.apply(values)  # type: ignore[no-untyped-call]
+    return cut, length
+
+
+class _Cut(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, values: Tensor) -> tuple[Tensor, Tensor]:
+        length = torch.linalg.vector_norm(values, dim=-1, keepdim=True)
+        scale = length.clamp(min=1).reciprocal_()
+        cut = values * scale
+        ctx.save_for_backward(cut, length, scale)
+        return cut, length.clamp(max=1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, d_cut: Tensor, d_length: Tensor) -> Tensor:
+        """Of a vector that is cut the direction alone matters, and its length is 1 whatever it was."""
+        cut, length, scale = ctx.saved_tensors
+        grown = d_length / length.clamp(min=torch.finfo(length.dtype).tiny)
+        along = torch.where(length > 1, -torch.linalg.vecdot(d_cut, cut).unsqueeze(-1), grown)
+        return torch.addcmul(d_cut, cut, along).mul_(scale)

@@ -23,7 +23,7 @@ from recsys.nn.item_tower import ItemTower, ItemTowerConfig
 from recsys.nn.learned import learned
 from recsys.nn.linear import Linear
 from recsys.nn.neighbours import Neighbours
-from recsys.nn.norm import RMSNorm
+from recsys.nn.norm import RMSNorm, cut_to_unit
 from recsys.nn.own_items import OwnItems, Recall, Repeats, own_items
 from recsys.nn.tables import ItemTable, ReplicatedTable
 from recsys.nn.temperature import Temperature
@@ -218,9 +218,8 @@ class UserModel(nn.Module):
         """(V, S + 1) unit vectors: lengths above 1 are cut, and what is missing to 1 goes into a last
         component that user vectors leave 0: a cosine still tells a much wanted item from a rarely wanted one.
         """
-        vector_VS = self.item_projection(raw_VD)
-        vector_VS = vector_VS / vector_VS.norm(dim=-1, keepdim=True).clamp(min=1.0)
-        rest_V1 = (1 - vector_VS.square().sum(-1, keepdim=True)).clamp(min=1e-6).sqrt()
+        vector_VS, length_V1 = cut_to_unit(self.item_projection(raw_VD))
+        rest_V1 = (1 - length_V1.square()).clamp(min=1e-6).sqrt()
         return torch.cat([vector_VS, rest_V1], -1)
 
     def user_vectors(self, states: UserStates, own: OwnItems) -> Tensor:

@@ -8,7 +8,7 @@ import torch.nn as nn
 from torch import Tensor
 
 from recsys.nn import norm
-from recsys.nn.norm import RMSNorm
+from recsys.nn.norm import RMSNorm, cut_to_unit
 
 D = 24
 
@@ -51,3 +51,30 @@ def test_a_row_of_zeros_stays_one() -> None:
 def test_other_types_are_torchs(weight: torch.dtype) -> None:
     values = torch.randn(4, D, dtype=torch.bfloat16) / 100  # small ones: torch adds float32's epsilon
     assert torch.equal(RMSNorm(D).to(weight)(values), nn.RMSNorm(D).to(weight)(values))
+
+
+def test_long_vectors_are_cut_to_length_one_with_their_gradients() -> None:
+    torch.manual_seed(0)
+    values = torch.randn(9, D, dtype=torch.float64) * torch.linspace(0.02, 2, 9)[:, None]
+    values.requires_grad_()
+    length = values.norm(dim=-1, keepdim=True)
+    assert 0 < int((length > 1).sum()) < 9
+    expected = values / length.clamp(min=1)
+    found, found_length = cut_to_unit(values)
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(found_length, length.clamp(max=1))
+    weight = torch.randn(9, D + 1, dtype=torch.float64)
+    mine, theirs = (
+        torch.autograd.grad((torch.cat(pair, -1) * weight).sum(), values)[0]
+        for pair in ((found, found_length), (expected, length.clamp(max=1)))
+    )
+    torch.testing.assert_close(mine, theirs)
+
+
+def test_a_vector_of_zeros_is_not_cut() -> None:
+    values = torch.zeros(2, D, requires_grad=True)
+    cut, length = cut_to_unit(values)
+    assert not cut.any()
+    assert not length.any()
+    (gradient,) = torch.autograd.grad(cut.sum() + length.sum(), values)
+    assert (gradient == 1).all()
