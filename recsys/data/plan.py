@@ -35,8 +35,9 @@ class PlanConfig:
         a small log is learned from in as many steps as a large one.
     multiple: rows of a batch are a multiple of it. Where ranks x accumulation divides it, every micro batch
         has as many rows; elsewhere some have one less, in small batches none.
-    block, pool_blocks: rows are shuffled in blocks and bucketed by length within pools of blocks, which
-        bounds memory whatever the table's size.
+    block, pool_blocks, pool_batches: rows are shuffled in blocks and bucketed by length within pools of at
+        least so many blocks, and of enough for so many batches: fewer rows are less alike and leave more
+        padding. A pool bounds memory whatever the table's size.
     """
 
     tokens: int = 4096
@@ -44,11 +45,13 @@ class PlanConfig:
     multiple: int = 8
     block: int = 64
     pool_blocks: int = 64
+    pool_batches: int = 32
     max_rows: int = 4096
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("tokens", "least_batches", "multiple", "block", "pool_blocks", "max_rows"):
+        counts = ("tokens", "least_batches", "multiple", "block", "pool_blocks", "pool_batches", "max_rows")
+        for name in counts:
             check_range(f"data.plan.{name}", getattr(self, name), least=1)
         check_range("data.plan.seed", self.seed, least=0)
 
@@ -62,7 +65,9 @@ class BatchPlan:
         if config.least_batches > 1:
             self.tokens = min(self.tokens, max(1, int(lengths.sum()) // config.least_batches))
         self.num_blocks = -(-len(lengths) // config.block)
-        self.num_pools = -(-self.num_blocks // config.pool_blocks)
+        block_events = max(1, int(lengths.sum()) // max(1, self.num_blocks))
+        self.pool_blocks = max(config.pool_blocks, config.pool_batches * self.tokens // block_events)
+        self.num_pools = -(-self.num_blocks // self.pool_blocks)
 
     def batches(self, epoch: int, start: int = 0) -> Iterator[np.ndarray]:
         """Batches `start`, `start + 1`, ... of an epoch: every sample exactly once."""
@@ -82,7 +87,7 @@ class BatchPlan:
 
     def _pool(self, order: np.ndarray, epoch: int, pool: int) -> list[np.ndarray]:
         config = self.config
-        blocks = np.sort(order[pool * config.pool_blocks : (pool + 1) * config.pool_blocks])
+        blocks = np.sort(order[pool * self.pool_blocks : (pool + 1) * self.pool_blocks])
         rows = (blocks[:, None] * config.block + np.arange(config.block)).ravel()
         rows = rows[rows < len(self.lengths)]
         rng = np.random.default_rng([config.seed, epoch, pool + 1])

@@ -20,7 +20,7 @@ from recsys.data.samples import TrainingSamples
 from recsys.schema import InputError
 from tests.data.shop import many_users, tensors
 
-CONFIG = PlanConfig(tokens=48, multiple=4, block=3, pool_blocks=4, seed=5)
+CONFIG = PlanConfig(tokens=48, multiple=4, block=3, pool_blocks=4, pool_batches=1, seed=5)
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +48,18 @@ def test_batches_keep_to_their_budget_and_multiple() -> None:
         assert len(rows) % 4 == 0 or len(rows) < 16  # only the last of a pool may be ragged
     capped = BatchPlan(lengths=np.zeros(50, int), config=replace(CONFIG, max_rows=8))
     assert max(len(rows) for rows in capped.batches(0)) == 8
+
+
+@pytest.mark.parametrize("tokens", [1_000, 10_000])
+def test_short_rows_leave_little_padding_in_large_batches(tokens: int) -> None:
+    length = np.random.default_rng(0).lognormal(np.log(6), 0.7, 100_000).round().astype(int) + 1
+
+    def padding(config: PlanConfig) -> float:
+        batches = list(BatchPlan(lengths=length, config=config).batches(0))
+        return 1 - length.sum() / sum(len(rows) * int(length[rows].max()) for rows in batches)
+
+    assert padding(PlanConfig(tokens=tokens)) < 0.06
+    assert padding(PlanConfig(tokens=10_000, pool_batches=1)) > 0.2
 
 
 @pytest.mark.parametrize("least", [1, 10, 40])

@@ -89,7 +89,7 @@ def trained_gini(tables: Shop, samples: TrainingSamples, seed: int) -> float:
     trainer = pl.Trainer(
         accelerator="cpu", devices=1, max_steps=15, logger=False, num_sanity_val_steps=0, **quiet
     )
-    plan = PlanConfig(tokens=512, multiple=4, block=16, pool_blocks=4)
+    plan = PlanConfig(tokens=512, multiple=4, block=16, pool_blocks=4, pool_batches=1)
     trainer.fit(trained, datamodule=UserDataModule(samples=samples, plan=plan))
     table = tables.at_cut(split="test")
     chunks = score_users(model=model, catalogue=items, tables=tables, table=table, scaler=samples.scaler)  # type: ignore[arg-type]

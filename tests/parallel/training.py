@@ -26,7 +26,7 @@ from recsys.training import AdamW
 from tests.parallel.sharded import with_sharded_tables
 from tests.test_module import StopAt, module, samples_of
 
-PLAN = PlanConfig(tokens=64, multiple=8, block=4, pool_blocks=4)
+PLAN = PlanConfig(tokens=64, multiple=8, block=4, pool_blocks=4, pool_batches=1)
 
 
 SGD_LR = (
