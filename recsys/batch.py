@@ -23,6 +23,39 @@ class QueryWords(NamedTuple):
     word_K: Tensor  # int64, as in Catalogue.tokens_VT
 
 
+class Packing(NamedTuple):
+    """Where the real positions of padded rows lie, T of them, row after row. A row of n events has n + 1
+    positions: the first one knows none.
+    """
+
+    place_T: Tensor  # int64, row * num_positions + position
+    position_T: Tensor  # int64
+    start_B1: Tensor  # int32 (B + 1,), where each row begins among the T, and T
+    longest: int  # num_positions: of a padded row
+
+    @classmethod
+    def of(cls, count_B: Tensor, *, num_positions: int) -> Packing:
+        """Of rows with so many real positions. On a GPU this would wait for all that is under way."""
+        start_B1 = torch.cat([count_B.new_zeros(1), count_B.cumsum(0)])
+        row_T = torch.repeat_interleave(count_B)
+        position_T = torch.arange(len(row_T), device=count_B.device) - start_B1[row_T]
+        return cls(row_T * num_positions + position_T, position_T, start_B1.int(), num_positions)
+
+    def packed(self, values_BLD: Tensor) -> Tensor:
+        """(T, D)."""
+        return values_BLD.flatten(0, 1).index_select(0, self.place_T)
+
+    def padded(self, values_TD: Tensor) -> Tensor:
+        """(B, L, D), 0 where nothing is real."""
+        num_rows = len(self.start_B1) - 1
+        flat = values_TD.new_zeros(num_rows * self.longest, values_TD.shape[-1])
+        return flat.index_copy(0, self.place_T, values_TD).unflatten(0, (num_rows, self.longest))
+
+    def to(self, device: torch.device) -> Packing:
+        place_T, position_T, start_B1 = (each.to(device) for each in self[:3])
+        return Packing(place_T, position_T, start_B1, self.longest)
+
+
 class Histories(NamedTuple):
     """What a user did, oldest first, padded on the right with PAD."""
 
@@ -34,6 +67,7 @@ class Histories(NamedTuple):
     profile_BF: Tensor  # int64, 0 = unknown
     dwell_BL: Tensor | None = None  # float32, seconds, 0 = unknown; None: the data set tells none
     words: QueryWords | None = None  # None: the data set has no searches with words
+    packing: Packing | None = None  # for blocks that skip the padding
 
     @property
     def mask_BL(self) -> Tensor:
@@ -42,8 +76,16 @@ class Histories(NamedTuple):
 
     def to(self, device: torch.device) -> Histories:
         words = None if self.words is None else QueryWords(*(each.to(device) for each in self.words))
+        packing = None if self.packing is None else self.packing.to(device)
         plain = {name: each.to(device) for name, each in self._asdict().items() if torch.is_tensor(each)}
-        return Histories(**plain, words=words)
+        return Histories(**plain, words=words, packing=packing)
+
+    def packed(self) -> Histories:
+        """The same, to be computed without padding; as they are where there are no rows."""
+        if not len(self.length_B):
+            return self
+        packing = Packing.of(self.length_B + 1, num_positions=self.item_BL.shape[1] + 1)
+        return self._replace(packing=packing)
 
 
 class ItemQueries(NamedTuple):

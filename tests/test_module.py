@@ -12,6 +12,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from recsys.batch import Catalogue, NextItems
 from recsys.data.datamodule import UserDataModule
@@ -24,7 +25,7 @@ from recsys.training import AdamW, WarmupCosine
 from tests.data.shop import many_users
 from tests.nn.small_model import catalogue, small_model
 
-PLAN = PlanConfig(tokens=64, multiple=4, block=4, pool_blocks=4)
+PLAN = PlanConfig(tokens=64, multiple=4, block=4, pool_blocks=4, pool_batches=1)
 
 
 def samples_of(*, has_time: bool = True, **config: Any) -> TrainingSamples:
@@ -108,6 +109,21 @@ def test_the_next_items_are_told_by_the_scores_that_are_shown() -> None:
     expected = F.cross_entropy(judged.model.item_logits(scores), items.target_N, reduction="sum")
     found = judged.losses(batch)["items"]
     assert float(found) * batch.total_weight == pytest.approx(float(expected), rel=1e-5)
+
+
+@pytest.mark.parametrize("has_time", [True, False])
+def test_rows_without_padding_give_the_same_losses_and_gradients(has_time: bool) -> None:
+    learner = module(has_time=has_time)
+    batch = next(iter(ElasticLoader(samples=samples_of(has_time=has_time), config=PLAN)))
+    told = []
+    for histories in (batch.histories, batch.histories.packed()):
+        learner.zero_grad()
+        loss = sum(learner.losses(batch._replace(histories=histories)).values())
+        assert isinstance(loss, Tensor)
+        loss.backward()
+        told.append([loss.detach(), *(p.grad.clone() for p in learner.parameters() if p.grad is not None)])
+    for padded, packed in zip(*told, strict=True):
+        torch.testing.assert_close(packed, padded, rtol=1e-4, atol=1e-5)
 
 
 # few draws of few items spread: the mean of a logarithm lies below the logarithm of the mean

@@ -84,8 +84,11 @@ def train_batch(
     total_cuts: int,
     position: tuple[int, int],
     seed: int,
+    packed: bool = False,
 ) -> TrainBatch:
-    """The micro batch of these samples; rows of -1 are empty (they keep ranks in step)."""
+    """The micro batch of these samples; rows of -1 are empty (they keep ranks in step). packed: with the
+    places of real positions, which a step on a GPU would have to wait for.
+    """
     rows = rows[rows >= 0] if (rows >= 0).any() else rows[:0]
     begin, end = samples.windows(rows, seed=seed, epoch=position[0])
     order, candidates = None, None
@@ -109,7 +112,7 @@ def train_batch(
             histories, items, samples.negatives, samples.content, seed=seed, position=position
         )
     return TrainBatch(
-        histories=histories,
+        histories=histories.packed() if packed else histories,
         items=items,
         cuts=_cut_queries(samples, rows),
         candidates=candidates,

@@ -43,5 +43,6 @@ class UserDataModule(pl.LightningDataModule):
             world=trainer.world_size,
             accumulate=trainer.accumulate_grad_batches,
             num_workers=self.num_workers,
+            packed=trainer.strategy.root_device.type == "cuda" and "16" in str(trainer.precision),
         )
         return self.loader

@@ -104,8 +104,8 @@ class BatchPlan:
 
 
 class _MicroBatches(Dataset[TrainBatch]):
-    def __init__(self, samples: TrainingSamples, seed: int) -> None:
-        self.samples, self.seed = samples, seed
+    def __init__(self, samples: TrainingSamples, *, seed: int, packed: bool) -> None:
+        self.samples, self.seed, self.packed = samples, seed, packed
 
     def __getitems__(self, requests: list[tuple[np.ndarray, float, int, tuple[int, int]]]) -> TrainBatch:
         rows, total_weight, total_cuts, position = requests[0]
@@ -116,6 +116,7 @@ class _MicroBatches(Dataset[TrainBatch]):
             total_cuts=total_cuts,
             position=position,
             seed=self.seed,
+            packed=self.packed,
         )
 
 
@@ -140,7 +141,7 @@ class ElasticLoader:
     """An endless stream of micro batches of this rank; `len` is constant, so a trainer's epoch is too.
 
     State: the data epoch and the global batches done in it, with all that the order and the samples are made
-    of, which must not change.
+    of, which must not change. packed: batches say where their real positions lie.
     """
 
     def __init__(
@@ -152,12 +153,10 @@ class ElasticLoader:
         world: int = 1,
         accumulate: int = 1,
         num_workers: int = 0,
+        packed: bool = False,
     ) -> None:
-        self.samples, self.plan, self.config = (
-            samples,
-            BatchPlan(lengths=samples.lengths, config=config),
-            config,
-        )
+        self.samples, self.config, self.packed = samples, config, packed
+        self.plan = BatchPlan(lengths=samples.lengths, config=config)
         self.rank, self.world, self.accumulate, self.num_workers = rank, world, accumulate, num_workers
         self.steps = self.plan.num_batches(0)
         self.epoch = self.done = 0
@@ -168,7 +167,7 @@ class ElasticLoader:
 
     def __iter__(self) -> Iterator[TrainBatch]:
         loader = DataLoader(
-            _MicroBatches(self.samples, self.config.seed),
+            _MicroBatches(self.samples, seed=self.config.seed, packed=self.packed),
             batch_sampler=self._requests(),  # type: ignore[arg-type]
             num_workers=self.num_workers,
             collate_fn=_same,  # type: ignore[arg-type]

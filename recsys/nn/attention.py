@@ -1,6 +1,6 @@
 """Causal attention from plain linear layers and scaled_dot_product_attention: the one front door.
 
-Legend: B rows, L positions, D width, N heads, H width of a head.
+Legend: B rows, L positions, D width, N heads, H width of a head, T positions of packed rows.
 """
 
 from __future__ import annotations
@@ -10,10 +10,12 @@ import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
 
+from recsys.batch import Packing
 from recsys.nn.causal import causal_attention, suits
 from recsys.nn.dropout import Dropout
 from recsys.nn.linear import Linear, product_dtype
 from recsys.nn.norm import RMSNorm
+from recsys.nn.varlen import varlen_attention
 
 
 def attend(
@@ -24,8 +26,11 @@ def attend(
     num_heads: int,
     mask_BLL: Tensor | None = None,
     rotary: Rotary | None = None,
+    packing: Packing | None = None,
 ) -> Tensor:
-    """Multi-head attention, (B, L, D). Causal without a mask; mask_BLL is True where a key is visible."""
+    """Multi-head attention, (B, L, D). Causal without a mask; mask_BLL is True where a key is visible. With a
+    packing all are (1, T, D).
+    """
 
     def heads(x_BLD: Tensor) -> Tensor:
         B, L, D = x_BLD.shape
@@ -33,12 +38,14 @@ def attend(
 
     query_BLNH, key_BLNH = heads(query_BLD), heads(key_BLD)
     if rotary is not None:
-        query_BLNH, key_BLNH = rotary(query_BLNH), rotary(key_BLNH)
+        position_L = None if packing is None else packing.position_T
+        query_BLNH, key_BLNH = rotary(query_BLNH, position_L), rotary(key_BLNH, position_L)
     mixed_BNLH = fused_attention(
         query_BLNH.transpose(1, 2),
         key_BLNH.transpose(1, 2),
         heads(value_BLD).transpose(1, 2),
         mask=None if mask_BLL is None else mask_BLL[:, None],
+        packing=packing,
     )
     return mixed_BNLH.transpose(1, 2).flatten(2)
 
@@ -50,17 +57,23 @@ def fused_attention(
     *,
     mask: Tensor | None = None,
     scale: float | None = None,
+    packing: Packing | None = None,
 ) -> Tensor:
     """The fastest kernel for the device; causal without a mask. Values may be wider than queries and keys. On
     processors in float32 whatever comes in: torch's backward in bf16 takes more than twice as long there.
+    With a packing all are (1, N, T, H), and each row sees itself alone.
     """
     dtype, is_causal = value_BNLH.dtype, mask is None
     width = query_BNLH.shape[-1]
     scale = width**-0.5 if scale is None else scale
-    if is_causal and suits(value_BNLH):
+    if packing is None and is_causal and suits(value_BNLH):
         return causal_attention(query_BNLH, key_BNLH, value_BNLH, scale=scale)
     if (beyond := value_BNLH.shape[-1] - width) > 0:  # torch's want all widths equal
         query_BNLH, key_BNLH = F.pad(query_BNLH, (0, beyond)), F.pad(key_BNLH, (0, beyond))
+    if packing is not None:
+        assert is_causal, "packed rows have no mask of their own"
+        query, key, value = (each[0].transpose(0, 1) for each in (query_BNLH, key_BNLH, value_BNLH))
+        return varlen_attention(query, key, value, packing, scale=scale).transpose(0, 1)[None]
     if query_BNLH.device.type != "cpu":
         query_BNLH, key_BNLH = query_BNLH.to(dtype), key_BNLH.to(dtype)
         return F.scaled_dot_product_attention(
@@ -90,10 +103,13 @@ class Rotary(nn.Module):
         self.register_buffer("cos_LH", torch.cat([cos_LH, cos_LH], 1), persistent=False)
         self.register_buffer("sin_LH", torch.cat([-sin_LH, sin_LH], 1), persistent=False)
 
-    def forward(self, x_BLNH: Tensor) -> Tensor:
-        """Pairs are component h of the first half and h of the second. In float32 whatever comes in."""
+    def forward(self, x_BLNH: Tensor, position_L: Tensor | None = None) -> Tensor:
+        """Pairs are component h of the first half and h of the second. In float32 whatever comes in.
+        `position_L`: where they do not count from 0.
+        """
         _, L, N, H = x_BLNH.shape  # of one layout all, so that the products run over whole rows
-        cos_LNH, sin_LNH = (t[:L, None].expand(L, N, H).contiguous() for t in (self.cos_LH, self.sin_LH))
+        tables = (t[:L] if position_L is None else t[position_L] for t in (self.cos_LH, self.sin_LH))
+        cos_LNH, sin_LNH = (table[:, None].expand(L, N, H).contiguous() for table in tables)
         x_BLNH = x_BLNH.float().contiguous()
         return torch.addcmul(x_BLNH * cos_LNH, x_BLNH.roll(H // 2, -1), sin_LNH)
 
@@ -113,11 +129,13 @@ class GatedBlock(nn.Module):
         self.down = Linear(2 * width, width)
         self.dropout = Dropout(dropout)
 
-    def forward(self, hidden_BLD: Tensor) -> Tensor:
-        """(B, L, D) -> (B, L, D); position t sees positions up to t."""
+    def forward(self, hidden_BLD: Tensor, packing: Packing | None = None) -> Tensor:
+        """(B, L, D) -> (B, L, D); position t sees positions up to t. With a packing both are (1, T, D)."""
         normed_BLD = self.norm_attention(hidden_BLD).to(product_dtype(hidden_BLD))  # once for both who ask
         query_BLD, key_BLD, value_BLD = self.qkv(normed_BLD).chunk(3, -1)
-        mixed_BLD = attend(query_BLD, key_BLD, value_BLD, num_heads=self.num_heads, rotary=self.rotary)
+        mixed_BLD = attend(
+            query_BLD, key_BLD, value_BLD, num_heads=self.num_heads, rotary=self.rotary, packing=packing
+        )
         hidden_BLD = hidden_BLD + self.dropout(self.out(mixed_BLD) * torch.sigmoid(self.gate(normed_BLD)))
         value_BLF, gate_BLF = self.up(self.norm_feed(hidden_BLD)).chunk(2, -1)
         return hidden_BLD + self.dropout(self.down(F.silu(gate_BLF) * value_BLF))

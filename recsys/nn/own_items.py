@@ -13,7 +13,7 @@ import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
 
-from recsys.batch import Histories
+from recsys.batch import Histories, Packing
 from recsys.nn.attention import fused_attention
 from recsys.nn.linear import Linear
 from recsys.schema import PAD, SECONDS_PER_DAY
@@ -95,7 +95,7 @@ class Recall(nn.Module):
         most_Q1 = log_QL.detach().amax(1, keepdim=True).clamp(min=_LEAST_LOG_WEIGHT)
         return own.per_item((log_QL - most_Q1).exp())
 
-    def mix(self, hidden_BLD: Tensor, item_BLS: Tensor) -> Tensor:
+    def mix(self, hidden_BLD: Tensor, item_BLS: Tensor, packing: Packing | None = None) -> Tensor:
         """(B, L + 1, S): at each position the sum of its earlier events' item vectors by these weights,
         up to a factor; for data without time. The start weighs as well and adds nothing.
 
@@ -103,13 +103,17 @@ class Recall(nn.Module):
         """
         assert not self.has_time, "the age of an event differs from position to position"
         S = item_BLS.shape[-1]
+        item_BLS = F.pad(item_BLS, (0, max(KEY_WIDTH - S, 0), 1, 0))
+        if packing is not None:
+            hidden_BLD, item_BLS = packing.packed(hidden_BLD)[None], packing.packed(item_BLS)[None]
         mixed_BLS = fused_attention(
             self.query(hidden_BLD)[:, None],
             self.key(hidden_BLD)[:, None],
-            F.pad(item_BLS, (0, max(KEY_WIDTH - S, 0), 1, 0))[:, None],
+            item_BLS[:, None],
             scale=KEY_WIDTH**-0.5,
-        )
-        return mixed_BLS[:, 0, :, :S]
+            packing=packing,
+        )[:, 0, :, :S]
+        return mixed_BLS if packing is None else packing.padded(mixed_BLS[0])
 
 
 class Repeats(nn.Module):

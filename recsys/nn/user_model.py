@@ -190,12 +190,17 @@ class UserModel(nn.Module):
         profile_B1D = self._profile(histories)
         words_BLD = searched(histories, self.item_tower.words) if self.config.has_queries else None
         hidden_BLD = self.dropout(self._tokens(histories, items.token_VD, words_BLD) + profile_B1D)
+        packing = histories.packing
+        if packing is not None:
+            hidden_BLD = packing.packed(hidden_BLD)[None]
         for block in self.blocks:
             if self.config.activation_checkpointing and torch.is_grad_enabled():
-                hidden_BLD = checkpoint(block, hidden_BLD, use_reentrant=False)
+                hidden_BLD = checkpoint(block, hidden_BLD, packing, use_reentrant=False)
             else:
-                hidden_BLD = block(hidden_BLD)
+                hidden_BLD = block(hidden_BLD, packing)
         hidden_BLD = self.final_norm(hidden_BLD)
+        if packing is not None:
+            hidden_BLD = packing.padded(hidden_BLD[0])
         user_BLD = hidden_BLD
         if self.config.cross_attention:
             content_BLD = F.embedding(histories.item_BL, items.content_VD)
@@ -242,7 +247,7 @@ class UserModel(nn.Module):
         item_BLS = F.embedding(histories.item_BL, states.item_VS[:, :-1])
         # an event without an item adds nothing
         kept_BL1 = self.user_dropout((histories.item_BL != PAD).to(item_BLS.dtype)[..., None])
-        mixed_BLS = self.recall.mix(states.hidden_BLD, item_BLS * kept_BL1)
+        mixed_BLS = self.recall.mix(states.hidden_BLD, item_BLS * kept_BL1, histories.packing)
         state_ND = F.embedding(position_N, states.user_BLD.flatten(0, 1))
         recalled_NS = F.embedding(position_N, mixed_BLS.flatten(0, 1))
         both_NS = F.normalize(recalled_NS, dim=-1, eps=1e-6) + self.user_projection(
