@@ -19,6 +19,7 @@ def main(cfg: Any) -> None:
 
     settings = read_settings(JobSettings, OmegaConf.to_container(cfg, resolve=True), where="")  # type: ignore[arg-type]
     from spark_jobs.erase import erase, read_people
+    from spark_jobs.faults import in_one_line
     from spark_jobs.job import build, checked_key
     from spark_jobs.rotate import rotate
     from spark_jobs.rotation_checks import ready_to_rotate
@@ -30,7 +31,7 @@ def main(cfg: Any) -> None:
     is_named = settings.job == "erase" or settings.users_file is not None
     people = read_people(settings.users_file) if is_named else frozenset()
     spark = start_session(settings.spark)
-    try:
+    with in_one_line(settings), spark:
         if settings.job == "erase":
             print(erase(settings, people, spark).told(settings.dataset.name))
             return
@@ -38,8 +39,6 @@ def main(cfg: Any) -> None:
             print(rotate(settings, people, spark).told(settings.dataset.name))
             return
         version = build(settings, spark, show_progress=True)
-    finally:
-        spark.stop()
     metadata = json.loads((version / Table.METADATA).read_text(encoding="utf-8"))
     counts = metadata["row_counts"]
     print(

@@ -6,7 +6,7 @@ import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from py4j.protocol import Py4JError
+from py4j.protocol import Py4JError, Py4JNetworkError
 from pyspark.errors import PySparkException
 
 from recsys.schema import InputError
@@ -22,7 +22,7 @@ def in_one_line(settings: JobSettings) -> Iterator[None]:
     """What Spark raises within becomes an error of one line where there is one (`explained`)."""
     try:
         yield
-    except (PySparkException, Py4JError) as error:
+    except (PySparkException, Py4JError, ConnectionError) as error:
         fault = explained(error, settings)
         if fault is None:
             raise
@@ -32,6 +32,12 @@ def in_one_line(settings: JobSettings) -> Iterator[None]:
 def explained(error: Exception, settings: JobSettings) -> Exception | None:
     """What Spark says while it works -> an error that is one line for the user; None for anything else."""
     text = str(error)
+    if isinstance(error, (Py4JNetworkError, ConnectionError)):
+        return InputError(
+            "Spark's Java process ended while it worked, most often because the machine had no memory left;"
+            f" run this again with less than spark.driver_memory={settings.spark.driver_memory},"
+            " or where there is more"
+        )
     if "No space left on device" in text:
         return OSError(errno.ENOSPC, "No space left on device", settings.features_dir)
     if OTHER_HEADER in text:

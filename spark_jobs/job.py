@@ -70,12 +70,12 @@ def build(settings: JobSettings, spark: SparkSession, *, show_progress: bool = F
     """
     describe_jobs = spark.sparkContext.setJobDescription  # Spark's own pages and event log name the stage
     stages = Stages(num_stages=NUM_STAGES, shown=show_progress, tell=describe_jobs)
-    try:
-        with in_one_line(settings):
+    with in_one_line(settings):
+        try:
             return _build(settings, spark, stages)
-    finally:
-        stages.close()
-        spark.catalog.clearCache()
+        finally:
+            stages.close()
+            spark.catalog.clearCache()
 
 
 def _build(settings: JobSettings, spark: SparkSession, stages: Stages) -> Path:

@@ -90,11 +90,11 @@ def rotate(settings: JobSettings, people: frozenset[str], spark: SparkSession) -
     Raises InputError, with nothing touched, where a key is not the one that it must be, and where erased
     people could not be kept out any more.
     """
-    try:
-        with in_one_line(settings):
+    with in_one_line(settings):
+        try:
             return _rotate(settings, people, spark, ready_to_rotate(settings))
-    finally:
-        spark.catalog.clearCache()
+        finally:
+            spark.catalog.clearCache()
 
 
 def _rotate(settings: JobSettings, people: frozenset[str], spark: SparkSession, ready: Ready) -> Rotation:

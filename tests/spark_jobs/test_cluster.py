@@ -13,7 +13,7 @@ from tests import tiny
 from tests.spark_jobs.cluster import NUM_WORKERS, standalone
 from tests.spark_jobs.content import content
 
-QUICK_START = "-XX:+UseSerialGC -XX:TieredStopAtLevel=1"
+QUICK_START = "-XX:+UseSerialGC -XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=256m"
 
 
 @pytest.mark.slow

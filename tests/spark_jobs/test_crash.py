@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from recsys.schema import InputError, Table
@@ -82,6 +83,25 @@ def test_a_run_killed_at_any_moment_leaves_the_last_version_as_it_was(tmp_path: 
     assert started(tmp_path).wait(timeout=300) == 0
     check_whole((root / Table.LATEST).resolve())
     assert not list(root.glob(f"{BUILDING}*"))
+
+
+@pytest.mark.slow
+def test_a_java_that_is_killed_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:
+    tiny.write_raw(tmp_path / "raw.parquet")
+    running, log = started(tmp_path), tmp_path / "log.txt"
+    while "cleaning" not in log.read_text():
+        assert running.poll() is None, log.read_text()
+        time.sleep(0.1)
+    java = [each for each in psutil.Process(running.pid).children(recursive=True) if each.name() == "java"]
+    assert java
+    for each in java:
+        each.kill()
+    assert running.wait(timeout=60) == 2
+    told = log.read_text()
+    assert "error: Spark's Java process ended while it worked" in told.splitlines()[-1]
+    assert "spark.driver_memory=1g" in told
+    assert "Traceback" not in told
+    assert not list((tmp_path / "features" / "online_retail").glob("[!.]*"))
 
 
 @pytest.mark.slow
