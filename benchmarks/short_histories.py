@@ -2,10 +2,10 @@
 
 MovieLens-1M with four items in ten left and each user's history cut to its newest few (median 6), the last
 item left out as in `benchmarks.next_item`. `train.py experiment=next_item` learns it as it is shipped; SASRec
-under full cross-entropy (`benchmarks/plain_sasrec.py`), of the epoch that validates best, stands beside it.
+under full cross-entropy (`benchmarks/plain_ranking.py`), of the epoch that validates best, stands beside it.
 Ends with one line of JSON.
 
-Legend: U users, E events, V items.
+Legend: U users, E events.
 """
 
 from __future__ import annotations
@@ -14,44 +14,22 @@ import argparse
 import dataclasses
 import json
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import torch
 from omegaconf import OmegaConf
-from torch.nn.utils.rnn import pad_sequence
 
 from benchmarks.next_item import ROOT, Bench
-from benchmarks.plain_sasrec import PAD, SasRec
+from benchmarks.plain_ranking import Log, trained
 from benchmarks.train_workloads import ML_1M, Size
 from recsys.metrics.interval import mean_interval
 
 NAME = "ml_1m_short"
 ITEM_SHARE, MEDIAN, SPREAD, LEAST = 0.4, 6.0, 0.7, 4
-PLAIN_EPOCHS, PLAIN_ROWS = 60, 128
-TOP_K = 10
-
-
-@dataclass(frozen=True)
-class Log:
-    """Each user's events, oldest first; the last is the test, the one before validates."""
-
-    offsets_U: np.ndarray
-    item_E: np.ndarray  # from 1
-    num_items: int
-
-    def rows(self, left_out: int) -> list[torch.Tensor]:
-        """Histories less their last `left_out` events."""
-        ends = self.offsets_U[1:] - left_out
-        return [torch.from_numpy(self.item_E[a:b]).long() for a, b in zip(self.offsets_U, ends, strict=False)]
-
-    def targets(self, left_out: int) -> torch.Tensor:
-        """The event after those."""
-        return torch.from_numpy(self.item_E[self.offsets_U[1:] - left_out]).long()
+PLAIN_EPOCHS = 60
 
 
 def write_log(folder: Path, shared: Path, *, seed: int) -> tuple[Path, Log]:
@@ -87,45 +65,9 @@ def _places(table: pa.Table) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def plain_sasrec(log: Log, *, seed: int) -> dict[str, Any]:
     """NDCG@10 at the test of the epoch that is best at validation."""
-    torch.manual_seed(seed)
-    size = Size(data=NAME, batch_rows=PLAIN_ROWS)
-    model = SasRec(size, num_items=log.num_items)
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
-    rows, best = log.rows(2), (-1.0, 0, np.zeros(0))
-    for epoch in range(PLAIN_EPOCHS):
-        model.train()
-        order = torch.randperm(len(rows))
-        for at in order.split(PLAIN_ROWS):
-            loss = model.loss(pad_sequence([rows[k] for k in at.tolist()], batch_first=True), loss="full")
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-        validation = float(ndcg(model, log, left_out=2).mean())
-        if validation > best[0]:
-            best = (validation, epoch, ndcg(model, log, left_out=1))
-    told = dataclasses.asdict(mean_interval(best[2]))
-    return {"seed": seed, "epoch": best[1], "validation": best[0], "test": told}
-
-
-@torch.no_grad()
-def ndcg(model: SasRec, log: Log, *, left_out: int) -> np.ndarray:
-    """(U,): NDCG@10 of the event after the histories, all items ranked, seen ones left out."""
-    model.eval()
-    found = []
-    for rows, target_B in zip(
-        _batches(log.rows(left_out)), log.targets(left_out).split(PLAIN_ROWS), strict=True
-    ):
-        item_BL = pad_sequence(rows, batch_first=True, padding_value=PAD)
-        logits_BV = model.last_logits(item_BL)
-        logits_BV.scatter_(1, item_BL, -torch.inf)
-        logits_BV[:, PAD] = -torch.inf
-        rank_B = (logits_BV > logits_BV.gather(1, target_B[:, None])).sum(1)
-        found.append(torch.where(rank_B < TOP_K, 1 / torch.log2(rank_B + 2.0), 0.0))
-    return torch.cat(found).numpy()
-
-
-def _batches(rows: list[torch.Tensor]) -> list[list[torch.Tensor]]:
-    return [rows[k : k + PLAIN_ROWS] for k in range(0, len(rows), PLAIN_ROWS)]
+    found = trained(log, Size(data=NAME), seed=seed, epochs=PLAIN_EPOCHS, patience=PLAIN_EPOCHS)
+    told = dataclasses.asdict(mean_interval(found.test_U))
+    return {"seed": seed, "epoch": found.epoch, "validation": found.validation, "test": told}
 
 
 def main() -> None:
