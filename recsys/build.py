@@ -100,7 +100,7 @@ def model_config(
         value_heads=_value_heads(tables, samples, settings),
         num_event_types=max(metadata["event_types"].values()),
         profile_sizes=tuple(int(f["size"]) for f in metadata["profile_fields"]),
-        has_time=bool(metadata["has_time"]),
+        has_time=tables.has_time,
         has_dwell=bool(metadata.get("has_dwell")),
         has_queries=bool(metadata.get("has_queries")) and bool(metadata["num_tokens"]),
         width=settings.width,
@@ -114,7 +114,7 @@ def model_config(
         user_dropout=settings.user_dropout,
         temperature=settings.temperature,
         activation_checkpointing=settings.activation_checkpointing,
-        repeats=settings.repeats and not metadata["filter_seen"],
+        repeats=settings.repeats and tables.has_time and not metadata["filter_seen"],
         num_neighbours=settings.num_neighbours if _has_neighbours(tables) else 0,
     )
 
@@ -127,7 +127,7 @@ def _has_neighbours(tables: FeatureTables) -> bool:
 def _value_heads(
     tables: FeatureTables, samples: TrainingSamples, settings: ModelSettings
 ) -> ValueHeadsConfig | None:
-    if not (tables.is_time_split and tables.metadata["has_time"] and len(samples.cuts.prefix)):
+    if not (tables.has_time and len(samples.cuts.prefix)):
         return None
     horizons, cuts = tables.horizons_days, samples.cuts.thinned(_MAX_PRIOR_QUERIES)
     log_spend = []

@@ -33,5 +33,5 @@ def interactions_until(tables: FeatureTables, table: CutTable) -> Interactions:
         num_users=len(first),
         num_items=tables.num_items,
         cut=table.cut,
-        has_time=bool(tables.metadata["has_time"]),
+        has_time=tables.has_time,
     )

@@ -17,6 +17,7 @@ from recsys.nn.user_model import UserModel, UserStates
 from recsys.objectives.items import candidate_logits, item_loss
 from recsys.objectives.next_item import next_item_loss
 from recsys.objectives.value import conversion_loss, retention_loss, spend_loss
+from recsys.schema import InputError
 from recsys.settings import check_range
 
 
@@ -105,6 +106,11 @@ class UserModule(pl.LightningModule):
         self, batch: TrainBatch, items: NextItems, catalogue: Catalogue, states: UserStates
     ) -> Tensor:
         """Summed loss of the events that follow, each beside the whole catalogue or the drawn items."""
+        if self.objective.label_smoothing:
+            raise InputError(
+                f"objective.label_smoothing={self.objective.label_smoothing} is for data sets split by time;"
+                " set it to 0 where the next event is the target"
+            )
         query_NS = self.model.temperature(
             self.model.position_vectors(states, batch.histories, items.position_N)
         )

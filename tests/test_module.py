@@ -21,6 +21,7 @@ from recsys.data.sample_config import SampleConfig
 from recsys.data.samples import TrainingSamples
 from recsys.module import ObjectiveConfig, UserModule
 from recsys.nn.item_tower import ItemTowerConfig
+from recsys.schema import InputError
 from recsys.training import AdamW, WarmupCosine
 from tests.data.shop import many_users
 from tests.nn.small_model import catalogue, small_model
@@ -109,6 +110,14 @@ def test_the_next_items_are_told_by_the_scores_that_are_shown() -> None:
     expected = F.cross_entropy(judged.model.item_logits(scores), items.target_N, reduction="sum")
     found = judged.losses(batch)["items"]
     assert float(found) * batch.total_weight == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_label_smoothing_is_refused_where_the_next_event_is_the_target() -> None:
+    learner = module(has_time=False)
+    learner.objective = replace(learner.objective, label_smoothing=0.1)
+    batch = next(iter(ElasticLoader(samples=samples_of(has_time=False), config=PLAN)))
+    with pytest.raises(InputError, match=r"objective\.label_smoothing=0\.1 is for data sets split by time"):
+        learner.losses(batch)
 
 
 @pytest.mark.parametrize("has_time", [True, False])

@@ -103,7 +103,7 @@ def latest_cut(tables: FeatureTables) -> str:
 
 def occasion(shown_at: str | None, tables: FeatureTables, at: str) -> int:
     """Timestamp of an ISO time; without one that of the cut, or the clock's where there is no time."""
-    known_until = tables.cut(at) if tables.metadata["has_time"] else None
+    known_until = tables.cut(at) if tables.has_time else None
     if shown_at is None:
         return int(time.time()) if known_until is None else known_until
     try:

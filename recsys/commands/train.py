@@ -287,7 +287,7 @@ def _advantage(tables: FeatureTables, cut: int, critic: CriticConfig) -> dict[st
 
     from recsys.policy.advantage import fit_advantage
 
-    if not (tables.is_time_split and tables.metadata["has_time"]):
+    if not tables.has_time:
         return {}
     try:
         found = fit_advantage(

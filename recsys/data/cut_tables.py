@@ -24,6 +24,7 @@ from recsys.schema import SECONDS_PER_DAY, Column, Split, Table
 if TYPE_CHECKING:
     from recsys.data.tables import FeatureTables
 
+_FILES = "cuts-2"  # another number whenever what is in them changes
 _BLOCK = 50_000  # users or rows at a time
 _UNKNOWN = {"activity": np.nan, "spend": np.nan, "next_active_days": np.inf}  # of the others: 0
 
@@ -91,8 +92,10 @@ def open_cut_tables(tables: FeatureTables) -> dict[tuple[str, int], CutTable]:
         for split, cuts in tables.metadata["split"]["cuts"].items()
         for cut in np.atleast_1d(cuts)
     ]
+    if not tables.is_time_split:  # one snapshot serves all; only here are those of whom nothing is held out
+        keys.insert(0, (Split.TRAIN, tables.cut(Split.VALIDATION)))
     folder = built_once(
-        tables.cache_dir / f"{tables.version}-cuts", lambda folder: _build(tables, keys, folder)
+        tables.cache_dir / f"{tables.version}-{_FILES}", lambda folder: _build(tables, keys, folder)
     )
     start = open_mapped(folder / "start.npy")
     arrays = {name: open_mapped(folder / f"{name}.npy") for name in _COLUMNS}

@@ -30,9 +30,9 @@ _BURST = 8  # batches
 class PlanConfig:
     """How an epoch is cut into global batches.
 
-    tokens: events of a global batch, padding included, at most.
-    least_batches: of an epoch. Where there are too few events for as many of that size, batches are smaller:
-        a small log is learned from in as many steps as a large one.
+    tokens: events of a global batch, padding included, at most; but `multiple` rows, however long.
+    least_batches: of an epoch. Where there are too few events for as many of that size, batches are smaller,
+        down to `multiple` rows, so that a small log is learned from in enough steps.
     multiple: rows of a batch are a multiple of it. Where ranks x accumulation divides it, every micro batch
         has as many rows; elsewhere some have one less, in small batches none.
     block, pool_blocks, pool_batches: rows are shuffled in blocks and bucketed by length within pools of at

@@ -28,7 +28,7 @@ from recsys.disk import built_once
 from recsys.draws import draw
 from recsys.schema import Split
 
-_FORMAT = 3  # of the files; another number where other code would write others
+_FORMAT = 4  # of the files; another number where other code would write others
 _PLACE = 4  # stream of draws, after those of recsys.data.negatives
 
 
@@ -96,6 +96,9 @@ class _Build:
         self.tables, self.config = samples.tables, samples.config
         self.boundary, self.period_starts = samples.boundary, samples.period_starts
         self.at_boundary = self.tables.at_cut(split=fit_until)
+        self.known_users = self.at_boundary
+        if not self.tables.is_time_split:  # there the held-out cut lacks those of whom nothing is held out
+            self.known_users = self.tables.at_cut(split=Split.TRAIN, cut=self.boundary)
         self.cut_tables = training_cuts(self.tables, fit_until=fit_until, boundary=self.boundary)
 
     def write(self, folder: Path) -> None:
@@ -115,7 +118,7 @@ class _Build:
                 )
                 out.append(
                     user_end=block.end,
-                    profile=_profiles(self.at_boundary, users),
+                    profile=_profiles(self.known_users, users),
                     target_mask=block.is_target,
                     **vars(windows),
                     lengths=np.minimum(windows.end - windows.begin, self.config.max_length),
@@ -171,9 +174,9 @@ def _sample_weights(items: ItemQueryTable) -> np.ndarray:
     return sums * (np.diff(items.start) > 0)
 
 
-def _profiles(at_boundary: CutTable, users: tuple[int, int]) -> np.ndarray:
+def _profiles(known_users: CutTable, users: tuple[int, int]) -> np.ndarray:
     """int64 (U, F): profile of each user as known at the boundary."""
-    part = at_boundary.of_users(*users)
+    part = known_users.of_users(*users)
     profile = np.zeros((users[1] - users[0], part.profile.shape[1]), np.int64)
     profile[part.user_index - 1 - users[0]] = part.profile
     return profile

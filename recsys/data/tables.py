@@ -77,9 +77,14 @@ class FeatureTables:
         return bool(self.metadata["split"]["kind"] == SplitKind.TIME)
 
     @property
+    def has_time(self) -> bool:
+        """Whether ages count: timestamps are times and so are cuts. Elsewhere order alone decides."""
+        return bool(self.metadata["has_time"]) and self.is_time_split
+
+    @property
     def has_value(self) -> bool:
         """Whether spend can be assessed: there is money, and time to count it in."""
-        return bool(self.metadata["has_value"] and self.metadata["has_time"] and self.is_time_split)
+        return bool(self.metadata["has_value"]) and self.has_time
 
     @property
     def horizons_days(self) -> list[int]:

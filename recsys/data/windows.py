@@ -49,7 +49,7 @@ def read_block(
         num_known = np.bincount(user[timestamp <= boundary], minlength=high - low)
     else:
         held = at_boundary.of_users(low, high)
-        num_known = np.zeros(high - low, np.int64)
+        num_known = np.diff(offsets)  # of those of whom nothing is held out
         num_known[held.user_index - 1 - low] = held.prefix_length
     return UserBlock(
         first_user=low,

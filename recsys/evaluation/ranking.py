@@ -55,10 +55,10 @@ class RankedViews:
                     rows=rows[inside],
                 )
                 at = np.searchsorted(view.rows, rows[inside])
-                self.ranked[view.name][model][at, : top_BK.shape[1]] = top_BK
+                self.ranked[view.name][model][at] = top_BK
                 if model == OWN_MODEL:
                     score_BK = np.take_along_axis(score_BV[inside], top_BK, axis=1)
-                    self.own_score[view.name][at, : top_BK.shape[1]] = score_BK
+                    self.own_score[view.name][at] = score_BK
 
 
 def rank_all(

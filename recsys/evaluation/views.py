@@ -156,12 +156,13 @@ def top_ranked(
     score_BV = candidate_scores(score_BV, candidate=candidate, seen=seen, rows=rows)
     shuffle = np.random.default_rng(0).permutation(score_BV.shape[1])
     shuffled = score_BV[:, shuffle]
-    k = min(k, score_BV.shape[1])
-    top = np.argpartition(-shuffled, k - 1, axis=1)[:, :k]
+    num_found = min(k, score_BV.shape[1])
+    top = np.argpartition(-shuffled, num_found - 1, axis=1)[:, :num_found]
     top_score = np.take_along_axis(shuffled, top, 1)
     order = np.argsort(-top_score, axis=1, kind="stable")
     ranked = shuffle[np.take_along_axis(top, order, 1)]
-    return np.where(np.isfinite(np.take_along_axis(top_score, order, 1)), ranked, 0)
+    ranked = np.where(np.isfinite(np.take_along_axis(top_score, order, 1)), ranked, 0)
+    return np.pad(ranked, ((0, 0), (0, k - num_found)))
 
 
 def _items_between(item: np.ndarray, mask: np.ndarray, begin: np.ndarray, end: np.ndarray) -> Ragged:

@@ -87,7 +87,7 @@ class Recall(nn.Module):
         """(Q, O), 0 for items the prefix does not hold."""
         query_QK = self.query(hidden_BLD[own.row_Q, own.length_Q])
         key_BLK = self.key(hidden_BLD[:, 1:])
-        log_QL = torch.einsum("qk,qlk->ql", query_QK, key_BLK[own.row_Q]) / KEY_WIDTH**0.5
+        log_QL = torch.einsum("qk,qlk->ql", query_QK, key_BLK[own.row_Q]).float() / KEY_WIDTH**0.5
         if self.has_time:
             log_QL = log_QL - F.softplus(self.decay) * torch.log1p(own.age_QL)
             return own.per_item(log_QL.clamp(max=_MAX_LOG_WEIGHT).exp())

@@ -39,8 +39,8 @@ def has_kernel(device: torch.device) -> bool:
         return False
     try:
         error = _error(device)
-    except ImportError:
-        return False  # an older torch
+    except (ImportError, TypeError):
+        return False  # an older torch, without it or without its scale
     except RuntimeError as refused:
         reason = str(refused).partition("\n")[0]
     else:

@@ -25,7 +25,13 @@ class BestEpoch(EarlyStopping):
 
     def __init__(self, *, path: str, monitor: str) -> None:
         super().__init__(
-            monitor, mode="max", patience=2**31, min_delta=0.0, strict=False, check_on_train_epoch_end=True
+            monitor,
+            mode="max",
+            patience=2**31,
+            min_delta=0.0,
+            strict=False,
+            check_finite=False,  # nan: nobody's target was known in training
+            check_on_train_epoch_end=True,
         )
         self.path = Path(path)
         self.epoch: int | None = None

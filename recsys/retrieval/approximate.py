@@ -71,7 +71,8 @@ class ApproximateIndex:
     ) -> ApproximateIndex:
         """Learns centres and codes from some items and adds all, but those whose bias is -inf.
 
-        Raises InputError where faiss is not installed.
+        Raises InputError where faiss is not installed or does not know the codes, for catalogues of few items
+        and for vectors that are not finite.
         """
         faiss, config = faiss_module(), config or ApproximateConfig()
         assert item_VD.dtype == torch.float32
@@ -80,19 +81,36 @@ class ApproximateIndex:
         num_lists = config.num_lists or max(1, 2 ** round(np.log2(2.5 * max(len(item_C), 1) ** 0.5)))
         width = item_VD.shape[1] + (bias_V is not None)
         codes = config.codes or f"PQ{width}x4fs"
-        index = faiss.index_factory(width, f"IVF{num_lists},{codes}", faiss.METRIC_INNER_PRODUCT)
+        try:
+            index = faiss.index_factory(width, f"IVF{num_lists},{codes}", faiss.METRIC_INNER_PRODUCT)
+        except RuntimeError as error:
+            raise InputError(
+                f"approximate.codes={codes} is none of faiss's codes of {width} components; leave it out, or"
+                " name one of its index factory"
+            ) from error
         index.cp.seed, index.cp.min_points_per_centroid = config.seed, 1
         index.nprobe = min(config.num_probes, num_lists)
 
         def vectors(rows: np.ndarray) -> np.ndarray:
             parts = [item_VD[torch.from_numpy(rows)]]
             parts += [] if bias_V is None else [bias_V[torch.from_numpy(rows)][:, None]]
-            return torch.cat(parts, 1).numpy()
+            found: np.ndarray = torch.cat(parts, 1).numpy()
+            if not np.isfinite(found).all():
+                raise InputError(
+                    "item vectors or biases are not finite numbers; see that training did not diverge"
+                )
+            return found
 
         random = np.random.default_rng(config.seed)
         most = max(_LEARN_PER_LIST * num_lists, 10_000)
         learned = item_C if len(item_C) <= most else np.sort(random.choice(item_C, most, replace=False))
-        index.train(vectors(learned))
+        try:
+            index.train(vectors(learned))
+        except RuntimeError as error:
+            raise InputError(
+                f"faiss cannot learn {codes} codes from {len(learned)} items; where they are few,"
+                " leave approximate out, exact retrieval is quick there"
+            ) from error
         for start in range(0, len(item_C), _ADD_ROWS):
             rows = item_C[start : start + _ADD_ROWS]
             index.add_with_ids(vectors(rows), rows)
@@ -104,8 +122,10 @@ class ApproximateIndex:
         by lower item_index, -inf and 0 where candidates run out.
 
         Seen items are left out of what was found: as many candidates more are sought as a user has seen at
-        most.
+        most. Raises InputError for user vectors that are not finite.
         """
+        if not bool(torch.isfinite(user_BD).all()):
+            raise InputError("user vectors are not finite numbers; see that training did not diverge")
         faiss_module().omp_set_num_threads(torch.get_num_threads())
         best_BK = np.full((len(user_BD), k), NOTHING)
         for start in range(0, len(user_BD), BLOCK_USERS):

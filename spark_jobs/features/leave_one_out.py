@@ -12,7 +12,7 @@ from recsys.schema import Column, Split, UserNumeric
 from spark_jobs.columns import Event
 from spark_jobs.features.items import Facts
 
-FEWEST_TARGETS = 3  # users with fewer are trained on and not tested
+FEWEST_TARGETS = 3  # users with fewer are trained on, with all they did, and not tested
 NO_CUT = 0
 
 

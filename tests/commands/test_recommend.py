@@ -297,7 +297,7 @@ class Cut:
     """As much of the tables as an occasion needs."""
 
     def __init__(self, cut: int, *, has_time: bool = True) -> None:
-        self.metadata, self._cut = {"has_time": has_time}, cut
+        self.has_time, self._cut = has_time, cut
 
     def cut(self, at: str) -> int:
         return self._cut

@@ -91,6 +91,10 @@ class Shop:
             "date_range": [round(at(e.day for e in self.events) * DAY) for at in (min, max)],
         }
 
+    @property
+    def has_time(self) -> bool:
+        return self.is_time_split
+
     def cut(self, split: str) -> int:
         return int(self.metadata["split"]["cuts"][split])  # type: ignore[index]
 

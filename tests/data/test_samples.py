@@ -14,6 +14,7 @@ from recsys.data import samples as samples_module
 from recsys.data.collate import train_batch
 from recsys.data.sample_config import SampleConfig
 from recsys.data.samples import TrainingSamples
+from recsys.schema import Split
 from tests.data.shop import PURCHASE, RETURN, VIEW, Event, Shop, many_users, tensors
 
 
@@ -287,6 +288,24 @@ def test_without_time_only_events_of_a_target_type_are_asked_for() -> None:
     batch = batch_of(samples_of(Shop(events, 1, is_time_split=False)))
     assert next_of(batch) == [(1, 2), (3, 4)]
     assert batch.histories.item_BL.tolist() == [[1, 2, 3, 4]]
+
+
+def test_users_of_whom_nothing_is_held_out_are_learned_from_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    shop = Shop([*(Event(1, k, item=k) for k in range(1, 7)), Event(2, 1, item=7), Event(2, 2, item=8)], 2)
+    shop.is_time_split = False
+    of_all = shop.at_cut
+
+    def held_out(*, split: str, cut: int | None = None) -> Any:
+        table = of_all(split=split, cut=0 if cut is None else cut)
+        return table.rows(slice(0, 1)) if split in Split.HELD_OUT else table
+
+    monkeypatch.setattr(shop, "at_cut", held_out)
+    for fit_until, newest in (("validation", 4), ("test", 5)):
+        samples = samples_of(shop, fit_until=fit_until)
+        known = batch_of(samples, [0]).histories.item_BL[0].tolist(), batch_of(samples, [1])
+        assert known[0] == list(range(1, newest + 1))
+        assert known[1].histories.item_BL.tolist() == [[7, 8]]
+        assert next_of(known[1]) == [(0, 7), (1, 8)]
 
 
 def next_of(batch: TrainBatch) -> list[tuple[int, int]]:

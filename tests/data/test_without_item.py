@@ -89,7 +89,7 @@ def test_seen_items_targets_and_what_baselines_read_are_those_without_them() -> 
     ):
         assert one.values.tolist() == other.values.tolist()
         assert one.offsets.tolist() == other.offsets.tolist()
-    searched.metadata |= {"event_types": {"purchase": 1, "search": 3}, "has_time": True}
+    searched.metadata |= {"event_types": {"purchase": 1, "search": 3}}
     interactions = interactions_until(searched, searched.at_cut(split="test"))
     assert not interactions.is_target[interactions.item_index == PAD].any()
 

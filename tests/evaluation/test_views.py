@@ -97,7 +97,7 @@ def test_what_is_no_candidate_or_was_seen_is_left_out() -> None:
 
 
 def test_where_candidates_run_out_the_list_ends_in_zeros() -> None:
-    assert ranked([[0, 1, 2]], k=50) == [[2, 1, 0]]
+    assert ranked([[0, 1, 2]], k=5) == [[2, 1, 0, 0, 0]], "a catalogue shorter than the list"
     assert ranked([[0, -np.inf, 2]], k=2) == [[2, 0]]
 
 

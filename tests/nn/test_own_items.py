@@ -66,3 +66,11 @@ def test_items_outside_the_prefix_weigh_nothing_and_are_not_own() -> None:
     assert recalled(row=1, length=0) == [0.0] * 7
     known = own_items(histories(), *index).among(7).tolist()
     assert known == [[i in (1, 2, 3) for i in range(7)], [False] * 7]
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("has_time", [True, False])
+def test_half_precision_recalls_the_same(dtype: torch.dtype, has_time: bool) -> None:
+    whole = recalled(row=0, length=4, has_time=has_time)
+    with torch.autocast("cpu", dtype):
+        assert recalled(row=0, length=4, has_time=has_time) == pytest.approx(whole, abs=0.02)

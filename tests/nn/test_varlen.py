@@ -158,3 +158,19 @@ def test_a_kernel_that_agrees_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_older_torch_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torch.nn.attention.varlen", None)
     assert not has_kernel(torch.device("cuda"))
+
+
+@pytest.mark.usefixtures("tried_here")
+def test_an_older_torchs_kernel_takes_no_scale(monkeypatch: pytest.MonkeyPatch) -> None:
+    def older(query: Tensor, key: Tensor, value: Tensor, *rows: Any, is_causal: bool = False) -> Tensor:
+        raise AssertionError("it is called as today's")
+
+    monkeypatch.setattr("torch.nn.attention.varlen.varlen_attn", older)
+    monkeypatch.setattr(varlen, "_error", lambda device: _error_on_cpu())
+    assert not has_kernel(torch.device("cuda"))
+
+
+def _error_on_cpu() -> float:
+    packing = Packing.of(COUNTS, num_positions=6)
+    varlen._flash(*torch.zeros(3, 9, 2, 8), packing, 0.3)
+    return 0.0

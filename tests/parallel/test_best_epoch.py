@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -73,6 +74,14 @@ def test_the_best_epoch_is_kept(tmp_path: Path) -> None:
     assert (best.epoch, len(module.after)) == (1, 4), "nothing is stopped; the first of equals counts"
     assert same(kept(best), module.after[1])
     assert not same(kept(best), module.after[3])
+
+
+def test_an_epoch_without_a_figure_stops_nothing(tmp_path: Path) -> None:
+    best = BestEpoch(path=str(tmp_path / "best.pt"), monitor=MONITOR)
+    module = Module([math.nan, 0.2, math.nan])
+    fit(module, best, tmp_path, 3)
+    assert (best.epoch, len(module.after)) == (1, 3)
+    assert same(kept(best), module.after[1])
 
 
 def test_a_run_that_goes_on_still_knows_it(tmp_path: Path) -> None:

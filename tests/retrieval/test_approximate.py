@@ -94,3 +94,31 @@ def test_without_faiss_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch) -> N
 def test_numbers_below_one_are_refused(name: str) -> None:
     with pytest.raises(InputError, match=name):
         ApproximateConfig(**{name: 0})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("num_items", [0, 1, 10])
+def test_few_items_are_left_to_exact_retrieval(num_items: int) -> None:
+    pytest.importorskip("faiss")
+    with pytest.raises(InputError, match=f"from {num_items} items; .* leave approximate out"):
+        ApproximateIndex.build(item_VD=torch.ones(1 + num_items, 4))
+
+
+def test_codes_that_faiss_does_not_know_are_refused(vectors: tuple[torch.Tensor, torch.Tensor]) -> None:
+    pytest.importorskip("faiss")
+    with pytest.raises(InputError, match=r"approximate\.codes=XX"):
+        ApproximateIndex.build(item_VD=vectors[1], config=ApproximateConfig(codes="XX"))
+
+
+@pytest.mark.parametrize("wrong", [torch.nan, torch.inf])
+def test_vectors_that_are_no_numbers_are_refused(
+    vectors: tuple[torch.Tensor, torch.Tensor], wrong: float
+) -> None:
+    pytest.importorskip("faiss")
+    user_BD, item_VD = vectors
+    index = ApproximateIndex.build(item_VD=item_VD)
+    user_BD[3, 0] = wrong
+    with pytest.raises(InputError, match="user vectors are not finite"):
+        index.top_items(user_BD=user_BD, k=K)
+    item_VD[7, 0] = wrong
+    with pytest.raises(InputError, match="item vectors or biases are not finite"):
+        ApproximateIndex.build(item_VD=item_VD)

@@ -80,7 +80,7 @@ def sizes_of(metadata: Mapping[str, Any]) -> dict[str, Any]:
         "num_periods": 1 + int(last - first) // (PERIOD_DAYS * SECONDS_PER_DAY) if is_time_split else 1,
         "horizons_days": [int(h) for h in metadata["split"]["horizons_days"]],
         "num_activity": len(metadata.get("user_numeric", UserNumeric.ALL)),
-        "has_time": bool(metadata["has_time"]),
+        "has_time": bool(metadata["has_time"]) and is_time_split,
         "has_dwell": bool(metadata.get("has_dwell")),
         "filter_seen": bool(metadata["filter_seen"]),
         "num_events": int(metadata["row_counts"]["rows_kept"]),
@@ -123,7 +123,7 @@ def planned_config(*, sizes: TableSizes, settings: ModelSettings, max_length: in
         user_dropout=settings.user_dropout,
         temperature=settings.temperature,
         activation_checkpointing=settings.activation_checkpointing,
-        repeats=settings.repeats and not sizes.filter_seen,
+        repeats=settings.repeats and sizes.has_time and not sizes.filter_seen,
         num_neighbours=settings.num_neighbours
         if sizes.has_time and sizes.num_items <= MAX_DENSE_ITEMS
         else 0,
