@@ -23,7 +23,9 @@ from spark_jobs.settings import SparkSettings
 # 64-byte blocks in hex: the padded pseudonym key, kept out of plans, logs and the web page.
 KEY_BLOCK_PATTERN = r"(?i)(?:0x|X')?[0-9a-f]{128}'?"
 
-IN_UTC = "-Duser.timezone=UTC"  # JDBC drivers read times without a zone in Java's own
+# JDBC drivers read times without a zone in Java's own. Java may end when the room for compiled code is full:
+# with the first of its two compilers alone it would be 48 MB, which one run fills.
+JAVA_OPTIONS = "-Duser.timezone=UTC -XX:ReservedCodeCacheSize=256m"
 EXECUTOR_OPTIONS = "spark.executor.extraJavaOptions"
 
 ALWAYS = {
@@ -58,7 +60,7 @@ def start_session(wanted: SparkSettings) -> SparkSession:
     if not submitted:
         choose_java(os.environ)
         settings["spark.driver.memory"] = wanted.driver_memory
-        settings["spark.driver.extraJavaOptions"] = f"{IN_UTC} {wanted.java_options}".strip()
+        settings["spark.driver.extraJavaOptions"] = f"{JAVA_OPTIONS} {wanted.java_options}".strip()
         if wanted.jars:
             settings["spark.jars"] = ",".join(wanted.jars)
         builder = builder.master(wanted.master)
@@ -80,12 +82,12 @@ def start_session(wanted: SparkSettings) -> SparkSession:
 
 
 def _executor_options(wanted: SparkSettings, *, submitted: bool) -> str:
-    """Those of the settings or of spark-submit, and UTC."""
+    """JAVA_OPTIONS, and after them those of the settings or of spark-submit, which win."""
     given = ""
     if submitted:
         SparkContext._ensure_initialized()  # else what spark-submit was told is not known yet
         given = SparkConf().get(EXECUTOR_OPTIONS, "") or ""
-    return f"{IN_UTC} {wanted.conf.get(EXECUTOR_OPTIONS, given)}".strip()
+    return f"{JAVA_OPTIONS} {wanted.conf.get(EXECUTOR_OPTIONS, given)}".strip()
 
 
 @contextmanager

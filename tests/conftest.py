@@ -22,7 +22,7 @@ def spark() -> Iterator[Any]:
             master="local[2]",
             driver_memory="2g",
             shuffle_partitions=2,
-            java_options="-XX:+UseSerialGC -XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=256m",
+            java_options="-XX:+UseSerialGC -XX:TieredStopAtLevel=1",
             jars=[str(DRIVER)] if DRIVER.exists() else [],
             conf={
                 "spark.sql.adaptive.enabled": "false",

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from spark_jobs.session import IN_UTC
+from spark_jobs.session import JAVA_OPTIONS
 from tests import tiny
 from tests.spark_jobs.cluster import NUM_WORKERS, standalone
 from tests.spark_jobs.content import content
 
-QUICK_START = "-XX:+UseSerialGC -XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=256m"
+QUICK_START = "-XX:+UseSerialGC -XX:TieredStopAtLevel=1"
 
 
 @pytest.mark.slow
@@ -43,6 +43,7 @@ def test_a_cluster_gives_the_tables_of_one_process(tiny_tables: Path, tmp_path: 
         at_work = cluster.told(r"Launching executor \S+ on worker (\S+)")
     assert len(set(at_work)) == NUM_WORKERS
     launched = [log.read_text() for log in tmp_path.glob("worker*.log")]
-    assert all(f'"{option}"' in log for option in (IN_UTC, *QUICK_START.split()) for log in launched)
+    options = f"{JAVA_OPTIONS} {QUICK_START}".split()
+    assert all(f'"{option}"' in log for option in options for log in launched)
     version = (tmp_path / "features" / "online_retail" / "latest").resolve()
     assert content(version) == content(tiny_tables)
