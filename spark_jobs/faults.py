@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -19,7 +20,15 @@ UNREADABLE = ("FAILED_READ_FILE", "CANNOT_READ_FILE", "is not a Parquet file")
 
 @contextmanager
 def in_one_line(settings: JobSettings) -> Iterator[None]:
-    """What Spark raises within becomes an error of one line where there is one (`explained`)."""
+    """What Spark raises within becomes an error of one line where there is one (`explained`).
+
+    Where Java ends in the middle of an answer, py4j logs a trace of its own first: kept off the screen.
+    """
+
+    def is_ours(record: logging.LogRecord) -> bool:
+        return record.module != "java_gateway"
+
+    logging.root.addFilter(is_ours)
     try:
         yield
     except (PySparkException, Py4JError, ConnectionError) as error:
@@ -27,12 +36,14 @@ def in_one_line(settings: JobSettings) -> Iterator[None]:
         if fault is None:
             raise
         raise fault from error
+    finally:
+        logging.root.removeFilter(is_ours)
 
 
 def explained(error: Exception, settings: JobSettings) -> Exception | None:
     """What Spark says while it works -> an error that is one line for the user; None for anything else."""
     text = str(error)
-    if isinstance(error, (Py4JNetworkError, ConnectionError)):
+    if _is_java_gone(error):
         return InputError(
             "Spark's Java process ended while it worked, most often because the machine had no memory left;"
             f" run this again with less than spark.driver_memory={settings.spark.driver_memory},"
@@ -66,6 +77,12 @@ def explained(error: Exception, settings: JobSettings) -> Exception | None:
             " use try_cast or try_divide in its YAML, so that such rows go to the quarantine"
         )
     return None
+
+
+def _is_java_gone(error: Exception) -> bool:
+    """True where no answer came; py4j makes an error without a trace of an answer that broke off."""
+    broke_off = type(error) is Py4JError and "Trace:" not in str(error)
+    return broke_off or isinstance(error, (Py4JNetworkError, ConnectionError))
 
 
 def root_cause(error: Exception) -> str:
