@@ -16,6 +16,18 @@ import torch
 from torch import Tensor
 
 
+def _moved(values: Tensor, device: torch.device) -> Tensor:
+    """To a GPU without waiting, where they lie in pinned memory."""
+    return values.to(device, non_blocking=device.type == "cuda")
+
+
+def most_distinct(values_BL: Tensor) -> int:
+    """Distinct values in one row at most. On a GPU this would wait for all that is under way."""
+    if not len(values_BL):
+        return 1
+    return int((values_BL.sort(dim=1).values.diff(dim=1) != 0).sum(1).max()) + 1
+
+
 class QueryWords(NamedTuple):
     """Words of the searches of a batch, one after another: K of them."""
 
@@ -52,7 +64,7 @@ class Packing(NamedTuple):
         return flat.index_copy(0, self.place_T, values_TD).unflatten(0, (num_rows, self.longest))
 
     def to(self, device: torch.device) -> Packing:
-        place_T, position_T, start_B1 = (each.to(device) for each in self[:3])
+        place_T, position_T, start_B1 = (_moved(each, device) for each in self[:3])
         return Packing(place_T, position_T, start_B1, self.longest)
 
 
@@ -68,6 +80,7 @@ class Histories(NamedTuple):
     dwell_BL: Tensor | None = None  # float32, seconds, 0 = unknown; None: the data set tells none
     words: QueryWords | None = None  # None: the data set has no searches with words
     packing: Packing | None = None  # for blocks that skip the padding
+    most_own: int | None = None  # distinct values of item_BL in one row at most; None: not counted yet
 
     @property
     def mask_BL(self) -> Tensor:
@@ -75,10 +88,14 @@ class Histories(NamedTuple):
         return torch.arange(self.item_BL.shape[1], device=self.item_BL.device) < self.length_B[:, None]
 
     def to(self, device: torch.device) -> Histories:
-        words = None if self.words is None else QueryWords(*(each.to(device) for each in self.words))
+        words = None if self.words is None else QueryWords(*(_moved(each, device) for each in self.words))
         packing = None if self.packing is None else self.packing.to(device)
-        plain = {name: each.to(device) for name, each in self._asdict().items() if torch.is_tensor(each)}
-        return Histories(**plain, words=words, packing=packing)
+        plain = {name: _moved(each, device) for name, each in self._asdict().items() if torch.is_tensor(each)}
+        return Histories(**plain, words=words, packing=packing, most_own=self.most_own)
+
+    def counted(self) -> Histories:
+        """The same, with `most_own`."""
+        return self._replace(most_own=most_distinct(self.item_BL))
 
     def packed(self) -> Histories:
         """The same, to be computed without padding; as they are where there are no rows."""

@@ -87,7 +87,7 @@ def train_batch(
     packed: bool = False,
 ) -> TrainBatch:
     """The micro batch of these samples; rows of -1 are empty (they keep ranks in step). packed: with the
-    places of real positions, which a step on a GPU would have to wait for.
+    places of real positions. What a step on a GPU would have to wait for is counted here.
     """
     rows = rows[rows >= 0] if (rows >= 0).any() else rows[:0]
     begin, end = samples.windows(rows, seed=seed, epoch=position[0])
@@ -105,6 +105,7 @@ def train_batch(
     items: ItemQueries | NextItems
     if samples.tables.is_time_split:
         items = _item_queries(samples, rows, order, seed=seed, epoch=position[0])
+        histories = histories.counted()
     else:
         items = _next_items(samples, begin, end, num_positions=histories.item_BL.shape[1] + 1)
     if samples.negatives is not None and samples.content is not None:
@@ -246,10 +247,11 @@ def predict_batch(
     """Users of a cut table with their newest events up to the cut."""
     first = np.asarray(flat.offsets)[table.user_index[rows] - 1]
     end = first + table.prefix_length[rows]
+    histories = pad_histories(
+        flat, begin=np.maximum(first, end - max_length), end=end, profile_BF=table.profile[rows]
+    )
     return PredictBatch(
-        histories=pad_histories(
-            flat, begin=np.maximum(first, end - max_length), end=end, profile_BF=table.profile[rows]
-        ),
+        histories=histories.counted(),
         features_BR=torch.from_numpy(scaler(raw_cut_features(table.activity[rows]))),
         user_index_B=torch.from_numpy(table.user_index[rows]),
     )

@@ -36,6 +36,7 @@ class UserDataModule(pl.LightningDataModule):
     def train_dataloader(self) -> Any:
         trainer = self.trainer
         assert trainer is not None
+        on_gpu = trainer.strategy.root_device.type == "cuda"
         self.loader = ElasticLoader(
             samples=self.samples,
             config=self.plan,
@@ -43,6 +44,7 @@ class UserDataModule(pl.LightningDataModule):
             world=trainer.world_size,
             accumulate=trainer.accumulate_grad_batches,
             num_workers=self.num_workers,
-            packed=trainer.strategy.root_device.type == "cuda" and "16" in str(trainer.precision),
+            packed=on_gpu and "16" in str(trainer.precision),
+            pinned=on_gpu,
         )
         return self.loader

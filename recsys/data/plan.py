@@ -141,7 +141,8 @@ class ElasticLoader:
     """An endless stream of micro batches of this rank; `len` is constant, so a trainer's epoch is too.
 
     State: the data epoch and the global batches done in it, with all that the order and the samples are made
-    of, which must not change. packed: batches say where their real positions lie.
+    of, which must not change. packed: batches say where their real positions lie. pinned: they lie in memory
+    from where a GPU fetches them by itself.
     """
 
     def __init__(
@@ -154,8 +155,9 @@ class ElasticLoader:
         accumulate: int = 1,
         num_workers: int = 0,
         packed: bool = False,
+        pinned: bool = False,
     ) -> None:
-        self.samples, self.config, self.packed = samples, config, packed
+        self.samples, self.config, self.packed, self.pinned = samples, config, packed, pinned
         self.plan = BatchPlan(lengths=samples.lengths, config=config)
         self.rank, self.world, self.accumulate, self.num_workers = rank, world, accumulate, num_workers
         self.steps = self.plan.num_batches(0)
@@ -172,10 +174,11 @@ class ElasticLoader:
             num_workers=self.num_workers,
             collate_fn=_same,  # type: ignore[arg-type]
             worker_init_fn=_ignore_preemption,
+            pin_memory=self.pinned,
             generator=torch.Generator(),  # else its seed is drawn from the stream that dropout uses
         )
         began = time.perf_counter()
-        ahead = self.num_workers > 0 or torch.cuda.is_available()  # made while a step goes on
+        ahead = self.num_workers > 0 or self.pinned  # made while a step goes on
         batches = iter(loader) if ahead else _in_bursts(iter(loader), most=len(self))
         for micro, batch in enumerate(batches, 1):
             self.waited_s += time.perf_counter() - began

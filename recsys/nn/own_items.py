@@ -13,7 +13,7 @@ import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
 
-from recsys.batch import Histories, Packing
+from recsys.batch import Histories, Packing, most_distinct
 from recsys.nn.attention import fused_attention
 from recsys.nn.linear import Linear
 from recsys.schema import PAD, SECONDS_PER_DAY
@@ -54,8 +54,8 @@ def own_items(histories: Histories, row_Q: Tensor, length_Q: Tensor) -> OwnItems
     item_BL, order_BL = histories.item_BL.sort(dim=1)
     sorted_slot_BL = F.pad((item_BL.diff(dim=1) != 0).long().cumsum(1), (1, 0))
     slot_BL = torch.empty_like(order_BL).scatter_(1, order_BL, sorted_slot_BL)
-    num_own = int(sorted_slot_BL.max()) + 1 if sorted_slot_BL.numel() else 1
-    item_BO = item_BL.new_zeros(len(item_BL), num_own).scatter_(1, sorted_slot_BL, item_BL)
+    most_own = histories.most_own or most_distinct(item_BL)
+    item_BO = item_BL.new_zeros(len(item_BL), most_own).scatter_(1, sorted_slot_BL, item_BL)
     inside_QL = torch.arange(item_BL.shape[1], device=item_BL.device) < length_Q[:, None]
     own = OwnItems(
         row_Q=row_Q,

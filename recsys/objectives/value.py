@@ -36,12 +36,11 @@ def retention_loss(output: ValueOutput, cuts: CutQueries, *, bin_ends_days: tupl
 
     A bin that was not watched to its end counts only if the event came within it.
     """
-    ends_J = torch.tensor(bin_ends_days, dtype=torch.float32, device=output.hazard_logit_BCJ.device)
-    starts_J = F.pad(ends_J[:-1], (1, 0))
-    next_BC1, watched_BC1 = cuts.next_active_days_BC[..., None], cuts.observed_days_BC[..., None]
-    at_risk_BCJ = next_BC1 > starts_J
-    happened_BCJ = at_risk_BCJ & (next_BC1 <= ends_J)
-    known_BCJ = happened_BCJ | (at_risk_BCJ & (watched_BC1 >= ends_J))
+    silent_at = [cuts.next_active_days_BC > day for day in (0, *bin_ends_days)]
+    at_risk_BCJ = torch.stack(silent_at[:-1], -1)
+    happened_BCJ = at_risk_BCJ & ~torch.stack(silent_at[1:], -1)
+    watched_BCJ = torch.stack([cuts.observed_days_BC >= day for day in bin_ends_days], -1)
+    known_BCJ = happened_BCJ | (at_risk_BCJ & watched_BCJ)
     mask_BCJ = known_BCJ & cuts.mask_BC[..., None]
     nll_BCJ = F.binary_cross_entropy_with_logits(
         output.hazard_logit_BCJ, happened_BCJ.float(), reduction="none"
