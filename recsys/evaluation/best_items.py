@@ -44,14 +44,11 @@ class BestItems:
 
 
 def finds_without_scores(model: UserModel, policy: PolicyConfig) -> bool:
-    """Whether the best items are all that the policy looks at, and can be found from parts of the scores.
-
-    A model with neighbours has a small catalogue, where all scores cost little.
-    """
+    """Whether the best items are all that the policy looks at, and can be found from parts of the scores."""
     needs_few = policy.num_candidates is not None or (
         policy.is_deterministic and policy.category_penalty == 0
     )
-    return needs_few and model.neighbours is None
+    return needs_few and model.is_linear
 
 
 class BestFinder:

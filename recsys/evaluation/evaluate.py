@@ -79,6 +79,7 @@ def evaluate_bundle(
         scaler=CutScaler(**bundle.scaler),
         calibration=bundle.calibration,
         num_draws=NUM_DRAWS if compares else 0,
+        linear=bundle.model.is_linear,
         progress="scoring" if progress else None,
     )
     baselines = ranking_baselines(interactions) if compares else []

@@ -25,6 +25,7 @@ from recsys.evaluation.permuting import ACTIVITY, Feature, Inputs, features_of, 
 from recsys.evaluation.quick import chunk_ndcg
 from recsys.evaluation.scoring import score_users
 from recsys.evaluation.value import watched_horizon
+from recsys.evaluation.view_ranker import ViewRanker
 from recsys.evaluation.views import ranking_views, seen_and_targets
 from recsys.metrics.interval import bootstrap, mean_interval
 from recsys.metrics.statistic import Statistic
@@ -164,7 +165,7 @@ def _judge_of(
     scaler = CutScaler(**bundle.scaler)
 
     def judge(inputs: Inputs) -> Judged:
-        ndcg_U = np.full(len(table.user_index), np.nan)
+        ndcg_U, ranker = np.full(len(table.user_index), np.nan), ViewRanker(views, seen)
         spend_U = None if horizon is None else np.full(len(table.user_index), np.nan)
         for chunk in score_users(
             model=bundle.model,
@@ -174,8 +175,9 @@ def _judge_of(
             histories=inputs.histories,
             scaler=scaler,
             calibration=bundle.calibration,
+            linear=bundle.model.is_linear,
         ):
-            ndcg_U[chunk.rows] = chunk_ndcg(chunk, views, seen)[:, 0]
+            ndcg_U[chunk.rows] = chunk_ndcg(chunk, ranker)[:, 0]
             if spend_U is not None and chunk.spend_BH is not None:
                 spend_U[chunk.rows] = chunk.spend_BH[:, horizon]
         return Judged(ndcg_U, spend_U)

@@ -12,8 +12,8 @@ from recsys.build import catalogue_at
 from recsys.data.cut_features import CutScaler
 from recsys.data.tables import FeatureTables
 from recsys.evaluation.scoring import ScoredUsers, score_users
-from recsys.evaluation.views import View, ranking_views, seen_and_targets, top_ranked
-from recsys.metrics.ragged import Ragged
+from recsys.evaluation.view_ranker import ViewRanker
+from recsys.evaluation.views import ranking_views, seen_and_targets
 from recsys.metrics.ranking import ranking_metrics
 from recsys.metrics.value import normalised_gini
 from recsys.nn.user_model import UserModel
@@ -51,11 +51,19 @@ def figures_of_users(
     table, items = tables.at_cut(split=split), tables.items(split)
     seen, _ = seen_and_targets(tables, table)
     views = [v for v in ranking_views(tables, table, items, known=items.in_training) if v.name in VIEWS]
+    ranker = ViewRanker(views, seen)
     rank, world = rank_and_world()
     chunks = score_users(
-        model=model, catalogue=catalogue, tables=tables, table=table, scaler=scaler, rank=rank, world=world
+        model=model,
+        catalogue=catalogue,
+        tables=tables,
+        table=table,
+        scaler=scaler,
+        linear=model.is_linear,
+        rank=rank,
+        world=world,
     )
-    mine = [(chunk.rows, chunk_ndcg(chunk, views, seen), chunk.spend_BH) for chunk in chunks]
+    mine = [(chunk.rows, chunk_ndcg(chunk, ranker), chunk.spend_BH) for chunk in chunks]
     ndcg_UW = np.full((len(table.user_index), len(views)), np.nan)
     spend_UH = None
     for rows, ndcg_BW, spend_BH in chain.from_iterable(of_all_ranks(mine)):
@@ -66,23 +74,15 @@ def figures_of_users(
     return {view.name: ndcg_UW[:, w] for w, view in enumerate(views)}, spend_UH
 
 
-def chunk_ndcg(chunk: ScoredUsers, views: list[View], seen: Ragged) -> np.ndarray:
-    """(B, W) NDCG@10 of the chunk's users in each of W views, nan where they are not in it."""
-    ndcg_BW = np.full((len(chunk.rows), len(views)), np.nan)
-    for w, view in enumerate(views):
-        inside = np.isin(chunk.rows, view.rows)
-        rows = chunk.rows[inside]
-        if not len(rows):
-            continue
-        ranked_BK = top_ranked(
-            chunk.score_BV[inside],
-            candidate=view.candidate,
-            seen=seen if view.hides_seen else None,
-            rows=rows,
-        )
-        targets = view.targets.select(np.searchsorted(view.rows, rows))
-        ndcg_BW[inside, w] = ranking_metrics(ranked_UK=ranked_BK, targets=targets, ks=(10,))["ndcg@10"]
-    return ndcg_BW
+def chunk_ndcg(chunk: ScoredUsers, ranker: ViewRanker) -> np.ndarray:
+    """(B, W) NDCG@10 of the chunk's users in each of the ranker's W views, nan where they are not in it."""
+    ndcg = {view.name: np.full(len(chunk.rows), np.nan) for view in ranker.views}
+    for found in ranker.ranked(chunk):
+        view, inside_B = found.view, found.inside_B
+        targets = view.targets.select(np.searchsorted(view.rows, chunk.rows[inside_B]))
+        per_user = ranking_metrics(ranked_UK=found.item_BK, targets=targets, ks=(10,))
+        ndcg[view.name][inside_B] = per_user["ndcg@10"]
+    return np.stack(list(ndcg.values()), axis=1)
 
 
 def epoch_evaluator(

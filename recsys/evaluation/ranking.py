@@ -14,7 +14,8 @@ import numpy as np
 from recsys.baselines.ranking import Ranker
 from recsys.data.tables import Items
 from recsys.evaluation.scoring import ScoredUsers
-from recsys.evaluation.views import View, top_ranked
+from recsys.evaluation.view_ranker import RankedUsers, ViewRanker
+from recsys.evaluation.views import View
 from recsys.metrics.beyond_accuracy import catalogue_coverage, intra_list_diversity, novelty
 from recsys.metrics.interval import mean_intervals, paired_difference
 from recsys.metrics.ragged import Ragged
@@ -43,22 +44,12 @@ class RankedViews:
         }
         self.own_score = {view.name: np.zeros((len(view.rows), max(KS)), np.float32) for view in self.views}
 
-    def add(self, model: str, rows: np.ndarray, score_BV: np.ndarray, seen: Ragged) -> None:
-        """Rank a chunk's users in every view they belong to."""
-        for view in self.views:
-            inside = np.isin(rows, view.rows)
-            if inside.any():
-                top_BK = top_ranked(
-                    score_BV[inside],
-                    candidate=view.candidate,
-                    seen=seen if view.hides_seen else None,
-                    rows=rows[inside],
-                )
-                at = np.searchsorted(view.rows, rows[inside])
-                self.ranked[view.name][model][at] = top_BK
-                if model == OWN_MODEL:
-                    score_BK = np.take_along_axis(score_BV[inside], top_BK, axis=1)
-                    self.own_score[view.name][at] = score_BK
+    def add(self, model: str, found: RankedUsers, rows: np.ndarray) -> None:
+        """Ranks of a chunk's users, whose rows of the cut table are these."""
+        at = np.searchsorted(found.view.rows, rows[found.inside_B])
+        self.ranked[found.view.name][model][at] = found.item_BK
+        if model == OWN_MODEL:
+            self.own_score[found.view.name][at] = found.score_BK
 
 
 def rank_all(
@@ -69,13 +60,15 @@ def rank_all(
     The chunks come back without their item scores: vectors and value estimates are small.
     """
     result = RankedViews(views, [OWN_MODEL, *(b.name for b in baselines)])
-    kept = []
+    ranker, kept = ViewRanker(views, seen), []
     for chunk in chunks:
-        result.add(OWN_MODEL, chunk.rows, chunk.score_BV, seen)
+        kept.append(dataclasses.replace(chunk, score_BV=np.zeros((0, 0), np.float32), linear=None))
+        for found in ranker.ranked(chunk):
+            result.add(OWN_MODEL, found, chunk.rows)
         for baseline in baselines:
-            result.add(baseline.name, chunk.rows, baseline.scores(chunk.rows), seen)
-        empty = np.zeros((0, 0), np.float32)
-        kept.append(dataclasses.replace(chunk, score_BV=empty))
+            scored = dataclasses.replace(chunk, score_BV=baseline.scores(chunk.rows), linear=None)
+            for found in ranker.ranked(scored):
+                result.add(baseline.name, found, chunk.rows)
     return result, kept
 
 

@@ -95,6 +95,16 @@ class LinearScores(NamedTuple):
     own: OwnItems
     own_logit_QO: Tensor  # -inf for what the prefix does not hold
 
+    def rows(self, kept_Q: Tensor) -> LinearScores:
+        """Of some queries, by a mask or indices."""
+        kept_Q = kept_Q.to(self.query_QS.device)
+        return self._replace(
+            user_QS=self.user_QS[kept_Q],
+            query_QS=self.query_QS[kept_Q],
+            own=OwnItems(*(column[kept_Q] for column in self.own)),
+            own_logit_QO=self.own_logit_QO[kept_Q],
+        )
+
 
 class ItemScores(NamedTuple):
     """Logit = base, and for own items + gain(features); no features in a model without `Repeats`."""
@@ -301,6 +311,13 @@ class UserModel(nn.Module):
         gain_QO = self.repeats.gain(scores.feature_QOR)[..., 0] * scores.own.known_QO
         return scores.base_QV.scatter_add(1, scores.own.item_QO, gain_QO.to(scores.base_QV.dtype))
 
+    @property
+    def is_linear(self) -> bool:
+        """Whether `linear_scores` has all that the logits are made of; else the catalogue is small, and all
+        logits cost little: neighbours reach items that no query holds.
+        """
+        return self.neighbours is None
+
     def linear_scores(
         self,
         states: UserStates,
@@ -311,9 +328,9 @@ class UserModel(nn.Module):
     ) -> LinearScores:
         """The logits of `item_scores` and `item_logits` in parts, at the catalogue's only time.
 
-        Only for models without `Neighbours`, whose logits are no product and a few exceptions.
+        Only where they are a product and a few exceptions: `is_linear`.
         """
-        assert self.neighbours is None, "neighbours reach items that no query holds"
+        assert self.is_linear, "neighbours are no part of linear scores"
         own = own_items(histories, row_Q, length_Q)
         user_QS = self.user_vectors(states, own)
         query_QS = self.temperature(user_QS)
