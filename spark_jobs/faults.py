@@ -22,17 +22,22 @@ UNREADABLE = ("FAILED_READ_FILE", "CANNOT_READ_FILE", "is not a Parquet file")
 def in_one_line(settings: JobSettings) -> Iterator[None]:
     """What Spark raises within becomes an error of one line where there is one (`explained`).
 
-    Where Java ends in the middle of an answer, py4j logs a trace of its own first: kept off the screen.
+    Where Java ends in the middle of an answer, py4j logs a trace of its own, kept off the screen, and raises
+    an error that says no more than that there is no answer.
     """
+    broke_off = False
 
     def is_ours(record: logging.LogRecord) -> bool:
+        nonlocal broke_off
+        broke_off = broke_off or record.module == "java_gateway"
         return record.module != "java_gateway"
 
     logging.root.addFilter(is_ours)
     try:
         yield
     except (PySparkException, Py4JError, ConnectionError) as error:
-        fault = explained(error, settings)
+        is_bare = broke_off and type(error) is Py4JError
+        fault = java_ended(settings) if is_bare else explained(error, settings)
         if fault is None:
             raise
         raise fault from error
@@ -43,12 +48,8 @@ def in_one_line(settings: JobSettings) -> Iterator[None]:
 def explained(error: Exception, settings: JobSettings) -> Exception | None:
     """What Spark says while it works -> an error that is one line for the user; None for anything else."""
     text = str(error)
-    if _is_java_gone(error):
-        return InputError(
-            "Spark's Java process ended while it worked, most often because the machine had no memory left;"
-            f" run this again with less than spark.driver_memory={settings.spark.driver_memory},"
-            " or where there is more"
-        )
+    if isinstance(error, (Py4JNetworkError, ConnectionError)):
+        return java_ended(settings)
     if "No space left on device" in text:
         return OSError(errno.ENOSPC, "No space left on device", settings.features_dir)
     if OTHER_HEADER in text:
@@ -79,10 +80,12 @@ def explained(error: Exception, settings: JobSettings) -> Exception | None:
     return None
 
 
-def _is_java_gone(error: Exception) -> bool:
-    """True where no answer came; py4j makes an error without a trace of an answer that broke off."""
-    broke_off = type(error) is Py4JError and "Trace:" not in str(error)
-    return broke_off or isinstance(error, (Py4JNetworkError, ConnectionError))
+def java_ended(settings: JobSettings) -> InputError:
+    return InputError(
+        "Spark's Java process ended while it worked, most often because the machine had no memory left;"
+        f" run this again with less than spark.driver_memory={settings.spark.driver_memory},"
+        " or where there is more"
+    )
 
 
 def root_cause(error: Exception) -> str:

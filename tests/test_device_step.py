@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -20,7 +21,8 @@ from torch.utils.data._utils.pin_memory import pin_memory
 from recsys.batch import Histories, Packing, TrainBatch
 from recsys.data.plan import ElasticLoader
 from recsys.module import UserModule
-from tests.nn.small_model import histories
+from tests.nn.small_model import catalogue, histories, small_model
+from tests.nn.test_event_tokens import telling
 from tests.test_module import PLAN, module, samples_of
 
 
@@ -34,19 +36,33 @@ def moved(values: Any, device: torch.device) -> Any:
 
 
 class _OnDevice(TorchDispatchMode):
-    """Operands are on the device; a single number of the host travels with the operation's name."""
+    """Operands are on the device; a single number of the host may travel with the name of an operation that
+    computes. A mask as an index is a shape made of numbers.
+    """
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = func.overloadpacket.__name__
+        computes = "copy" not in name and "index_put" not in name
         for value in tree_leaves((args, kwargs or {})):
-            assert not isinstance(value, Tensor) or value.device.type != "cpu" or value.ndim == 0, func
+            if isinstance(value, Tensor):
+                assert value.device.type != "cpu" or (value.ndim == 0 and computes), func
+        if "index_put" in name:
+            assert all(index is None or index.dtype != torch.bool for index in args[1]), func
         return func(*args, **kwargs or {})
 
 
 class _NothingNew(TorchFunctionMode):
     """No tensor is made of the host's numbers: its copy would wait."""
 
+    MAKERS = (torch.tensor, torch.as_tensor, torch.asarray, torch.from_numpy, Tensor.new_tensor)
+
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        assert func not in (torch.tensor, torch.as_tensor, torch.from_numpy), func
+        assert func not in self.MAKERS, func
+        if func in (Tensor.__getitem__, Tensor.__setitem__):
+            index = args[1] if isinstance(args[1], tuple) else args[1:2]
+            assert not any(isinstance(part, list | np.ndarray) for part in index), func
+            if any(isinstance(part, Tensor) for part in index):  # a GPU would be sent a number put there
+                assert all(isinstance(value, Tensor) for value in args[2:]), func
         return func(*args, **kwargs or {})
 
 
@@ -80,12 +96,30 @@ def test_a_step_waits_for_nothing(has_time: bool, num_negatives: int, packed: bo
 
 
 @pytest.mark.parametrize(
+    "settings", [{"positions": "rotary"}, {"cross_attention": False}, {"activation_checkpointing": True}]
+)
+def test_reading_a_history_waits_for_nothing(settings: dict[str, Any]) -> None:
+    """With searches and dwell, in other models."""
+    device = torch.device("meta")
+    model = small_model(has_dwell=True, has_queries=True, dropout=0.1, **settings).train().to(device)
+    of, items = moved(telling(), device), moved(catalogue(), device)
+    with on_device_alone():
+        model(of, items).user_BLD.sum().backward()
+
+
+@pytest.mark.parametrize(
     "asks",
     [
         lambda x: int(x.max()),
         lambda x: x[x > 0],
         lambda x: x + torch.tensor([1.0, 2.0], device=x.device),
         lambda x: x.where(x > 0, torch.ones(2)),
+        lambda x: x.new_tensor([1.0, 2.0]),
+        lambda x: torch.asarray([1.0, 2.0], device=x.device),
+        lambda x: x[[1, 0]],
+        lambda x: x.index_put((x > 0,), x),
+        lambda x: x.__setitem__(x.long(), 1.0),
+        lambda x: x + torch.zeros(()).to(x.device),
     ],
 )
 def test_what_waits_is_seen(asks: Any) -> None:

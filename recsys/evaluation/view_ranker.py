@@ -13,7 +13,7 @@ import torch
 
 from recsys.evaluation.best_items import BestFinder
 from recsys.evaluation.scoring import ScoredUsers
-from recsys.evaluation.views import MAX_RANK, View, top_ranked
+from recsys.evaluation.views import MAX_RANK, View, shuffled, top_ranked
 from recsys.metrics.ragged import Ragged
 from recsys.nn.user_model import LinearScores
 
@@ -21,7 +21,7 @@ from recsys.nn.user_model import LinearScores
 @dataclass(frozen=True)
 class RankedUsers:
     """inside_B: bool, which users of a chunk are in the view; of those, by falling score, item_BK: int64,
-    0 where candidates run out, and score_BK: float32, -inf there."""
+    0 where candidates run out, and score_BK, -inf there."""
 
     view: View
     inside_B: np.ndarray
@@ -72,7 +72,7 @@ class ViewRanker:
         found = np.zeros((inside_B.sum(), MAX_RANK), np.int64)
         score_BK = np.full(found.shape, -np.inf, np.float32)
         linear = linear.rows(torch.from_numpy(inside_B))
-        told_B = self._shuffled.are_numbers(linear)
+        told_B = self._shuffled.have_numbers(linear)
         if told_B.any():
             if seen is not None:
                 seen = seen.select(told_B)
@@ -88,11 +88,14 @@ class _Shuffled:
 
     def __init__(self, linear: LinearScores) -> None:
         num_items = len(linear.term_V)
-        self.order_V = np.r_[0, 1 + np.random.default_rng(0).permutation(num_items - 1)]
+        shuffle_V = shuffled(num_items)
+        self.order_V = np.r_[0, shuffle_V[shuffle_V > 0]]
         self.place_V = np.argsort(self.order_V)
         order = torch.from_numpy(self.order_V)
         self._item_VS, self._term_V = linear.item_VS.float().cpu()[order], linear.term_V.float().cpu()[order]
-        self._are_numbers = bool(self._item_VS.isfinite().all() & ~self._term_V.isnan().any())
+        lowest, highest = self._item_VS.aminmax()  # nan where there is any
+        finite = lowest.isfinite() & highest.isfinite() & (self._term_V < torch.inf).all()
+        self._items_are_numbers = bool(finite)
 
     def renamed(self, linear: LinearScores) -> LinearScores:
         """Items by their places."""
@@ -103,7 +106,7 @@ class _Shuffled:
             own=linear.own._replace(item_QO=item_QO.to(linear.query_QS.device)),
         )
 
-    def are_numbers(self, linear: LinearScores) -> np.ndarray:
-        """bool (B,)."""
-        told_B: torch.Tensor = linear.query_QS.isfinite().all(1) & ~linear.own_logit_QO.isnan().any(1)
-        return told_B.cpu().numpy() & self._are_numbers
+    def have_numbers(self, linear: LinearScores) -> np.ndarray:
+        """bool (B,), users all of whose scores are numbers."""
+        told_B: torch.Tensor = linear.query_QS.isfinite().all(1) & (linear.own_logit_QO < torch.inf).all(1)
+        return told_B.cpu().numpy() & self._items_are_numbers

@@ -148,17 +148,22 @@ def candidate_scores(
     return found
 
 
+def shuffled(num_items: int) -> np.ndarray:
+    """All item_index, padding too, in the order in which equal scores come."""
+    return np.random.default_rng(0).permutation(num_items)
+
+
 def top_ranked(
     score_BV: np.ndarray, *, candidate: np.ndarray, seen: Ragged | None, rows: np.ndarray, k: int = MAX_RANK
 ) -> np.ndarray:
     """(B, k) item_index by falling score, 0 where candidates run out. Equal scores: a fixed shuffle of items,
     so that a ranker that says nothing about them gains nothing from their order."""
     score_BV = candidate_scores(score_BV, candidate=candidate, seen=seen, rows=rows)
-    shuffle = np.random.default_rng(0).permutation(score_BV.shape[1])
-    shuffled = score_BV[:, shuffle]
+    shuffle = shuffled(score_BV.shape[1])
+    score_BV = score_BV[:, shuffle]
     num_found = min(k, score_BV.shape[1])
-    top = np.argpartition(-shuffled, num_found - 1, axis=1)[:, :num_found]
-    top_score = np.take_along_axis(shuffled, top, 1)
+    top = np.argpartition(-score_BV, num_found - 1, axis=1)[:, :num_found]
+    top_score = np.take_along_axis(score_BV, top, 1)
     order = np.argsort(-top_score, axis=1, kind="stable")
     ranked = shuffle[np.take_along_axis(top, order, 1)]
     ranked = np.where(np.isfinite(np.take_along_axis(top_score, order, 1)), ranked, 0)

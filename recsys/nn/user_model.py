@@ -335,7 +335,8 @@ class UserModel(nn.Module):
         user_QS = self.user_vectors(states, own)
         query_QS = self.temperature(user_QS)
         term_V = self.item_terms(catalogue)[0]
-        near_QO = torch.einsum("qs,qos->qo", query_QS, states.item_VS[own.item_QO])
+        own_QOS = states.item_VS[own.item_QO].float()  # unrounded, as the search takes all others
+        near_QO = (query_QS.float()[:, None] * own_QOS).sum(-1)
         logit_QO = near_QO + term_V[own.item_QO]
         if self.repeats is not None:
             features_QOR = self.repeats.features(own, catalogue.popularity_TVW[0][own.item_QO], near_QO)

@@ -33,8 +33,8 @@ def candidate_logits(
     Thompson 1952; the correction by log q of Bengio and Senecal 2008 for draws without repetition).
     """
     if candidates is not None:
-        sure_QV = own_QV.clone()
-        sure_QV[queries.target_query_P, queries.target_item_P] = True
+        target_P = queries.target_query_P * own_QV.shape[1] + queries.target_item_P
+        sure_QV = own_QV.flatten().index_fill(0, target_P, 1).view_as(own_QV)
         logits_QV = logits_QV + torch.where(sure_QV, 0.0, candidates.log_weight_V)
     closed_QV = own_QV & queries.discovers_Q[:, None] | ~in_training_V
     return logits_QV.masked_fill(closed_QV, float("-inf"))

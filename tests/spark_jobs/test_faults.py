@@ -41,11 +41,21 @@ def test_an_answer_that_breaks_off_is_one_line(tmp_path: Path, caplog: pytest.Lo
     assert not [record for record in caplog.records if record.exc_info and record.name == "root"]
 
 
-def test_other_errors_stay_what_they_are(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    error = Py4JError("An error occurred while calling o1.f. Trace:\npy4j.Py4JException: no such method\n")
+@pytest.mark.parametrize(
+    "text",
+    [
+        "An error occurred while calling o1.f. Trace:\npy4j.Py4JException: no such method\n",
+        "System does not exist in the JVM",
+    ],
+)
+def test_other_errors_stay_what_they_are(text: str, tmp_path: Path) -> None:
+    error = Py4JError(text)
     with pytest.raises(Py4JError) as caught, in_one_line(shop.settings(tmp_path, tmp_path)):
         raise error
     assert caught.value is error
+
+
+def test_what_others_log_is_shown(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with in_one_line(shop.settings(tmp_path, tmp_path)):
         logging.error("ours")
     assert [record.message for record in caplog.records] == ["ours"]
