@@ -16,10 +16,14 @@ import os
 import subprocess
 import sys
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+
+from recsys.parallel.record import record_of
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "ml_1m"
@@ -71,11 +75,12 @@ class Bench:
                 f"output_dir={output}",
                 *("logger.wandb=null", "~callbacks.progress", "+trainer.enable_progress_bar=false"),
             )
-            done.write_text(json.dumps({"settings": said}))
+            done.write_text(json.dumps({"settings": said, "threads": torch.get_num_threads()}))
         epochs = epochs_of(output)
         return {
             "seed": seed,
             "settings": said,
+            "ran": how_it_ran(output),
             "training_minutes": round(sum(epoch["seconds"] for epoch in epochs) / 60, 1),
             "epochs": epochs,
             "validation": figures_of(output),
@@ -99,6 +104,19 @@ class Bench:
     def _run(self, *arguments: str) -> None:
         environment = os.environ | {"PYTHONPATH": str(ROOT)}
         subprocess.run([sys.executable, *arguments], cwd=ROOT, env=environment, check=True, stdout=sys.stderr)
+
+
+def how_it_ran(output: Path) -> dict[str, Any]:
+    """Commit, precision, threads (None: not noted then) and the hour that a run ended, by what it left."""
+    protocol = json.loads((output / "metrics.json").read_text())["protocol"]
+    newest = max((output / "checkpoints").glob("step-*.ckpt"), key=lambda path: path.stat().st_mtime)
+    ended = datetime.fromtimestamp(newest.stat().st_mtime, UTC)
+    return {
+        "git_commit": protocol["git_commit"],
+        "precision": record_of(newest)["settings"]["trainer.precision"],
+        "threads": json.loads((output / "done.json").read_text()).get("threads"),
+        "ended": ended.isoformat(timespec="minutes"),
+    }
 
 
 def figures_of(output: Path) -> dict[str, Any]:
