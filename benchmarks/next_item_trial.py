@@ -133,26 +133,16 @@ TRIALS: dict[str, Callable[[], None]] = {
 
 
 def ndcg_of_users(overrides: list[str]) -> np.ndarray:
-    """(U,) NDCG@10 on validation of the bundle that a run with these overrides has left."""
-    from recsys.build import catalogue_at
-    from recsys.bundle import bundle_folder, load_bundle
-    from recsys.data.cut_features import CutScaler
+    """NDCG@10 on validation of the users who are judged, of the bundle that such a run has left."""
+    from benchmarks.user_ndcg import user_ndcg
     from recsys.data.tables import FeatureTables, resolve_tables
-    from recsys.evaluation.quick import figures_of_users
 
     said = dict(part.split("=", 1) for part in overrides if "=" in part)
     dataset = said["dataset"]
     tables_dir = resolve_tables(features_dir=said["features_dir"], dataset=dataset, version="latest")
     tables = FeatureTables(tables_dir=tables_dir, cache_dir=said["cache_dir"])
-    bundle = load_bundle(bundle_folder(Path(said["models_dir"]) / dataset, said["name"]))
-    found, _ = figures_of_users(
-        model=bundle.model,
-        catalogue=catalogue_at(tables, "validation"),
-        tables=tables,
-        split="validation",
-        scaler=CutScaler(**bundle.scaler),
-    )
-    return found["all"]
+    ndcg_U = user_ndcg(Path(said["models_dir"]) / dataset, said["name"], tables, split="validation")
+    return ndcg_U[np.isfinite(ndcg_U)]
 
 
 def main() -> None:

@@ -2,8 +2,8 @@
 
 MovieLens-1M with four items in ten left and each user's history cut to its newest few (median 6), the last
 item left out as in `benchmarks.next_item`. `train.py experiment=next_item` learns it as it is shipped; SASRec
-under full cross-entropy (`benchmarks/plain_ranking.py`), of the epoch that validates best, stands beside it.
-Ends with one line of JSON.
+under full cross-entropy (`benchmarks/plain_ranking.py`), of the epoch that validates best, learns from the
+same tables and stands beside it, paired by user. Figures go to --results. Ends with one line of JSON.
 
 Legend: U users, E events.
 """
@@ -11,7 +11,6 @@ Legend: U users, E events.
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 import os
 from pathlib import Path
@@ -23,17 +22,18 @@ import pyarrow.parquet as pq
 from omegaconf import OmegaConf
 
 from benchmarks.next_item import ROOT, Bench
-from benchmarks.plain_ranking import Log, trained
+from benchmarks.plain_ranking import trained
 from benchmarks.train_workloads import ML_1M, Size
-from recsys.metrics.interval import mean_interval
+from benchmarks.user_ndcg import beside, log_of, newest_tables, user_ndcg
 
 NAME = "ml_1m_short"
 ITEM_SHARE, MEDIAN, SPREAD, LEAST = 0.4, 6.0, 0.7, 4
 PLAIN_EPOCHS = 60
+RESULTS = ROOT / "benchmarks" / "results" / NAME
 
 
-def write_log(folder: Path, shared: Path, *, seed: int) -> tuple[Path, Log]:
-    """The thinned log and its data set's YAML; the folder for --config-dir, and the log."""
+def write_log(folder: Path, shared: Path, *, seed: int) -> Path:
+    """The thinned log and its data set's YAML; the folder for --config-dir."""
     table = pq.read_table(shared / ML_1M, columns=["sas_user", "pos", "user_id", "movie_id"])
     table = table.sort_by([("sas_user", "ascending"), ("pos", "ascending")])
     rng = np.random.default_rng(seed)
@@ -51,9 +51,7 @@ def write_log(folder: Path, shared: Path, *, seed: int) -> tuple[Path, Log]:
     settings.quality.min_rows, settings.quality.min_items = 10_000, 500
     (folder / "conf" / "dataset").mkdir(parents=True, exist_ok=True)
     OmegaConf.save(settings, folder / "conf" / "dataset" / f"{NAME}.yaml")
-    movies, item_E = np.unique(table["movie_id"], return_inverse=True)
-    length_U = _places(table)[2]
-    return folder / "conf", Log(np.r_[0, np.cumsum(length_U)], item_E + 1, len(movies))
+    return folder / "conf"
 
 
 def _places(table: pa.Table) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -63,24 +61,20 @@ def _places(table: pa.Table) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return user_E, np.arange(len(user_E)) - start_U[user_E], length_U
 
 
-def plain_sasrec(log: Log, *, seed: int) -> dict[str, Any]:
-    """NDCG@10 at the test of the epoch that is best at validation."""
-    found = trained(log, Size(data=NAME), seed=seed, epochs=PLAIN_EPOCHS, patience=PLAIN_EPOCHS)
-    told = dataclasses.asdict(mean_interval(found.test_U))
-    return {"seed": seed, "epoch": found.epoch, "validation": found.validation, "test": told}
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--folder", type=Path, default=Path("outputs/short_histories"))
+    parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("overrides", nargs="*", help="settings of train.py, for every run")
     given = parser.parse_args()
     shared = Path(os.environ.get("RECSYS_SHARED_DATA", ROOT.parent / "shared" / "data"))
     folder = given.folder.resolve()
-    config, log = write_log(folder / "log", shared, seed=0)
+    config = write_log(folder / "log", shared, seed=0)
     bench = Bench(folder, tuple(given.overrides), NAME, ("--config-dir", str(config)))
     bench.tables()
+    tables = newest_tables(folder, NAME)
+    log = log_of(tables)
     result: dict[str, Any] = {
         "users": len(log.offsets_U) - 1,
         "items": log.num_items,
@@ -89,17 +83,18 @@ def main() -> None:
         "runs": [],
     }
     for seed in given.seeds:
-        ours = bench.trained(f"short-{seed}", seed, ())
-        test, plain = bench.tested(f"short-{seed}")["ndcg@10"], plain_sasrec(log, seed=seed)
-        result["runs"].append({"ours": ours | {"test": test}, "plain": plain})
-        epochs = [f"{epoch['ndcg@10']:.4f}" for epoch in ours["epochs"]]
-        print(
-            f"seed {seed}: ours {test}, validation by epoch {' '.join(epochs)}; plain SASRec {plain}",
-            flush=True,
-        )
-    for name in ("ours", "plain"):
-        values = [run[name]["test"]["value"] for run in result["runs"]]
-        result[f"{name}_test_ndcg@10"] = round(float(np.mean(values)), 4)
+        name = f"short-{seed}"
+        run = bench.trained(name, seed, ())
+        plain = trained(log, Size(data=NAME), seed=seed, epochs=PLAIN_EPOCHS, patience=PLAIN_EPOCHS)
+        paired = beside(user_ndcg(folder / "models" / NAME, name, tables, split="test"), plain)
+        result["runs"].append(run | {"test": paired})
+        epochs = [f"{epoch['ndcg@10']:.4f}" for epoch in run["epochs"]]
+        print(f"seed {seed}: validation by epoch {' '.join(epochs)}; {paired}", flush=True)
+    for name in ("ours", "plain SASRec", "ours above plain SASRec"):
+        values = [run["test"][name]["value"] for run in result["runs"]]
+        result[f"{name}, mean"] = round(float(np.mean(values)), 4)
+    given.results.mkdir(parents=True, exist_ok=True)
+    (given.results / "seeds.json").write_text(json.dumps(result, indent=1) + "\n")
     print(json.dumps(result))
 
 
