@@ -142,6 +142,7 @@ def test_only_new_input_is_read(
         (folder / "features" / "shop" / Table.LATEST).symlink_to(third.name)
 
 
+@pytest.mark.slow
 def test_a_full_run_plays_the_batches_again(
     spark: Any, chain: tuple[Path, list[Path]], monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
@@ -159,6 +160,7 @@ def test_a_full_run_plays_the_batches_again(
     assert not (again / Table.LINES).exists()
 
 
+@pytest.mark.slow
 def test_appending_goes_on_after_a_full_run(spark: Any, tmp_path: Path) -> None:
     """Which leaves no lines: the next appending run plays all batches and leaves them."""
     days_of = days()
@@ -219,6 +221,7 @@ def test_a_bad_day_does_not_hide_among_good_ones(spark: Any, chain: tuple[Path, 
         path.unlink()
 
 
+@pytest.mark.slow
 def test_the_erased_leave_the_kept_lines_and_do_not_come_back(spark: Any, tmp_path: Path) -> None:
     for name, lines in list(days().items())[:2]:
         shop.write(lines, tmp_path / "log" / name)

@@ -139,6 +139,7 @@ def test_the_page_tells_checks_reasons_and_drift(spark: Any, tmp_path: Path) -> 
     assert "major" in words(version / Table.QUALITY_PAGE)
 
 
+@pytest.mark.slow
 def test_a_gate_that_stops_leaves_a_page_and_drift_can_stop_it(spark: Any, tmp_path: Path) -> None:
     shop.write(shop.regular_lines(), tmp_path / "raw.parquet")
     job.build(shop.settings(tmp_path / "raw.parquet", tmp_path), spark)

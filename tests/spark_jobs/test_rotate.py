@@ -180,6 +180,7 @@ def content(version: Path) -> dict[str, Any]:
     return json.loads((version / Table.METADATA).read_text())
 
 
+@pytest.mark.slow
 def test_runs_go_on_as_if_nothing_had_happened(folder: Path, grown: Any, spark: Any) -> None:
     assert {path.split("/")[0] for path in holders(folder, old_names())} == {
         "features",
@@ -376,6 +377,7 @@ def test_a_build_that_was_under_way_does_not_publish(
     assert len(versions(root)) == 2
 
 
+@pytest.mark.slow
 def test_features_that_are_dropped_do_not_end_an_appended_log(
     tmp_path: Path, spark: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -214,6 +214,7 @@ def test_what_is_recommended_or_paid_for_is_an_item(name: str, tmp_path: Path) -
         shop.dataset(tmp_path / "raw.parquet", event_types_without_item=[name])
 
 
+@pytest.mark.slow
 def test_query_and_dwell_go_on_with_an_appended_log(spark: Any, tmp_path: Path) -> None:
     """Batch by batch the tables are those of all rows at once."""
     rows = log()

@@ -63,6 +63,7 @@ def spans(version: Path) -> list[tuple[Mark | None, Mark]]:
     return [(entry["above"], entry["upto"]) for entry in found]
 
 
+@pytest.mark.slow
 def test_rows_are_appended_as_files_are(grown: tuple[Path, list[Path], list[Path]]) -> None:
     _, versions, of_files = grown
     lengths = [len(lines) for lines in days().values()]
@@ -73,6 +74,7 @@ def test_rows_are_appended_as_files_are(grown: tuple[Path, list[Path], list[Path
         assert counts(version) == counts(of_file)
 
 
+@pytest.mark.slow
 def test_a_full_run_plays_the_spans_again(spark: Any, grown: tuple[Path, list[Path], list[Path]]) -> None:
     folder, versions, _ = grown
     again = job.build(settings(folder, "full"), spark)
@@ -81,6 +83,7 @@ def test_a_full_run_plays_the_spans_again(spark: Any, grown: tuple[Path, list[Pa
     assert not json.loads((again / Table.LEDGER).read_text())["is_based"]
 
 
+@pytest.mark.slow
 def test_rows_that_were_appended_may_be_gone(spark: Any, tmp_path: Path, capsys: Any) -> None:
     first, second, _ = days().values()
     path = tmp_path / "log" / "table.parquet"
@@ -165,6 +168,7 @@ def test_a_column_that_would_lose_rows_is_refused(
         newest_mark(spark, source)
 
 
+@pytest.mark.slow
 def test_a_full_run_reads_all_rows_where_another_input_is_gone(
     spark: Any, grown: tuple[Path, list[Path], list[Path]]
 ) -> None:

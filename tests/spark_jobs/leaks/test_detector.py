@@ -71,6 +71,7 @@ def settings(folder: Path, *drop: str) -> JobSettings:
     return dataclasses.replace(plain, dataset=dataclasses.replace(plain.dataset, features=features))
 
 
+@pytest.mark.slow
 def test_a_column_made_of_the_future_stops_the_build_until_it_is_dropped(spark: Any, tmp_path: Path) -> None:
     raw_files(tmp_path)
     with pytest.raises(
@@ -98,6 +99,7 @@ def test_a_column_made_of_the_future_stops_the_build_until_it_is_dropped(spark: 
     assert (list(words["profile_fields"]), list(words["item_fields"])) == (["country", "eyes"], ["colour"])
 
 
+@pytest.mark.slow
 def test_dropped_text_and_price_leave_nothing(spark: Any, tmp_path: Path) -> None:
     shop.write(shop.regular_lines(), tmp_path / "raw.parquet")
     plain = shop.settings(tmp_path / "raw.parquet", tmp_path)
