@@ -24,7 +24,7 @@ from recsys.evaluation.scoring import score_users
 from recsys.schema import PAD, Column, Impression, Recommendation, Table
 from tests import tiny
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 NUM_USERS, NUM_ITEMS, DAYS = 60, 20, 150
 COLOURS, THINGS = ("red", "blue", "green", "white"), ("mug", "lamp", "bag", "clock", "bell")

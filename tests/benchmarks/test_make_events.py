@@ -134,6 +134,7 @@ def test_the_seed_alone_decides_the_rows(events: pa.Table, tmp_path: Path) -> No
     assert not pq.read_table(tmp_path / "other" / "events").equals(events)
 
 
+@pytest.mark.slow
 def test_spark_jobs_accounts_for_every_row_of_it(spark: Any, tmp_path: Path) -> None:
     conf = write_log(tmp_path / "log", LogConfig(rows=5_000))
     folders = [f"{name}_dir={tmp_path / name}" for name in ("features", "feedback")]
