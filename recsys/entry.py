@@ -109,6 +109,13 @@ def _one_line_errors(*, with_trace: bool) -> Iterator[None]:
         fail(f"{os.strerror(error.errno)} ({where}): free space or mend the path, then run again")
 
 
+def _leave_ranks() -> None:
+    """Of a command that was refused, where it has come as far as to know of any."""
+    dealing = sys.modules.get("recsys.parallel.dealing")  # above this module
+    if dealing is not None:
+        dealing.leave_ranks()
+
+
 def _check_ranks() -> None:
     """Before Lightning is imported, which would end in a trace. InputError names a variable that is wrong."""
     for name in _NUMBERS:
@@ -194,8 +201,15 @@ def hydra_command(config_name: str) -> Callable[[Callable[[Any], Any]], Callable
 
             sys.argv = _options_first(sys.argv)
             app = hydra.main(version_base="1.3", config_path=conf_dir(), config_name=config_name)(guarded)
-            with _one_line_errors(with_trace=with_trace), _hydra_raises():
-                app()
+            code = None
+            try:
+                with _one_line_errors(with_trace=with_trace), _hydra_raises():
+                    app()
+            except SystemExit as ended:
+                code = ended.code
+            if code is not None:  # nothing of the run is left now which holds its ranks
+                _leave_ranks()
+                sys.exit(code)
 
         return main
 

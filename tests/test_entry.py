@@ -7,15 +7,26 @@ import os
 import platform
 import subprocess
 import sys
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch.distributed as dist
 
+import recsys.parallel.dealing  # noqa: F401  (commands that join ranks have it)
 from recsys.entry import hydra_command
 from recsys.schema import InputError
 from tests import tiny
+
+
+class Group:
+    """Somebody who holds a group."""
+
+    def __init__(self, group: Any) -> None:
+        self.group = group
+
 
 Run = Callable[..., tuple[int, str]]
 
@@ -65,6 +76,25 @@ def test_overrides_may_stand_on_both_sides_of_an_option(run: Run, tmp_path: Path
 def test_an_input_error_is_one_line(run: Run) -> None:
     code, said = run(task=raises(InputError("tables/x is\n  missing; build it")))
     assert (code, said) == (2, "error: tables/x is missing; build it\n")
+
+
+def test_a_refused_rank_leaves_the_others(run: Run) -> None:
+    """The threads of a backend, still running when the interpreter ends, may have the process aborted."""
+    joined = []
+
+    def task(cfg: Any) -> None:
+        group = Group(dist.distributed_c10d._get_default_group())  # as a frame of the trainer holds it
+        joined.append(weakref.ref(group))
+        raise InputError("not like this")
+
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    try:
+        assert run(task=task) == (2, "error: not like this\n")
+        assert not dist.is_initialized()
+        assert joined[0]() is None
+    finally:
+        if dist.is_initialized():
+            dist.destroy_process_group()
 
 
 def test_a_full_disk_is_one_line_that_names_the_file(run: Run) -> None:
