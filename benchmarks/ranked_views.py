@@ -11,16 +11,17 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import statistics
 import time
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
+from pathlib import Path
 
 import numpy as np
 import torch
 
 import recsys.entry  # noqa: F401  (memory and threads as every command has them)
+from benchmarks.contender import resident_mib
 from recsys.evaluation.scoring import ScoredUsers
 from recsys.evaluation.view_ranker import ViewRanker
 from recsys.evaluation.views import View
@@ -65,11 +66,12 @@ class Setting:
 
 
 def grown_mib(num_items: int, way: str) -> float:
-    """Of a process in which nothing else was done."""
+    """Above what it held before, of a process in which nothing else was done."""
     setting = Setting(num_items)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = resident_mib("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here on
     getattr(setting, way)()
-    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    return resident_mib("VmHWM") - before
 
 
 def measured(num_items: int, rounds: int) -> dict[str, float]:
