@@ -105,6 +105,7 @@ def test_reading_a_history_waits_for_nothing(settings: dict[str, Any]) -> None:
     of, items = moved(telling(), device), moved(catalogue(), device)
     with on_device_alone():
         model(of, items).user_BLD.sum().backward()
+    assert model.event_type.weight.grad is not None
 
 
 @pytest.mark.parametrize(
